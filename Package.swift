@@ -1,0 +1,58 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every target is held to the same rules: Swift 6 mode, strict memory safety, no warnings.
+let strict: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .strictMemorySafety(),
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableExperimentalFeature("Lifetimes"),
+]
+
+/// Imports point one way, and this table is the truth: what stands lower is imported by what stands higher.
+let package = Package(
+  name: "extractfs",
+  products: [.executable(name: "extractfs", targets: ["extractfs"])],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+  ],
+  targets: [
+    .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
+    .systemLibrary(name: "CUring", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
+    .target(name: "Memory", swiftSettings: strict),
+    .target(name: "IOVector", dependencies: ["Memory"], swiftSettings: strict),
+    .target(name: "Block", dependencies: ["IOVector", "Memory"], swiftSettings: strict),
+    .target(name: "Devices", dependencies: ["Block", "Memory", "CUring"], swiftSettings: strict),
+    .target(
+      name: "DirectIO", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),
+    .target(
+      name: "Volumes",
+      dependencies: [
+        "DirectIO", "Block", "IOVector", "Memory",
+        .product(name: "Histogram", package: "hdrhistogram-swift"),
+      ], swiftSettings: strict),
+    .target(
+      name: "FUSEServer",
+      dependencies: ["Volumes", "DirectIO", "Block", "IOVector", "Memory", "CFuse3", "CUring"],
+      swiftSettings: strict),
+    .target(
+      name: "Conformance", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),
+    .executableTarget(
+      name: "extractfs",
+      dependencies: [
+        "FUSEServer", "Volumes", "Devices", "DirectIO", "Conformance", "Memory",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ], swiftSettings: strict),
+    .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
+    .testTarget(name: "MemoryTests", dependencies: ["Memory"], swiftSettings: strict),
+    .testTarget(
+      name: "ConformanceTests", dependencies: ["Conformance"],
+      resources: [.copy("Vectors")], swiftSettings: strict),
+    .testTarget(
+      name: "EndToEndTests", dependencies: ["TestSupport", "extractfs"], swiftSettings: strict),
+  ]
+)

@@ -24,6 +24,10 @@ public struct PageTableEntry: Sendable {
   public var copy: Page
   /// What may be done with it.
   public var protection: PageProtection
+  /// Entries from here on, this one included, that are `readWrite` and stand for consecutive pages; 0 if unknown.
+  ///
+  /// Whoever takes access away from an entry must set it to 0 there and in the entries before it.
+  var contiguous: UInt32 = 0
 
   /// Makes an entry.
   @inlinable public init(page: Page, protection: PageProtection, copy: Page? = nil) {
@@ -51,18 +55,24 @@ public struct PageTableEntry: Sendable {
   public static var empty: AddressSpaceView { unsafe AddressSpaceView(areas: nil, areaCount: 0) }
 
   /// Visits entries from a virtual page on, until `body` says stop, an unmapped page comes, or `count` is reached.
+  ///
+  /// - Parameter body: gets an entry and how many entries from it on are wanted and exist; returns how many it
+  ///   has dealt with, 0 to stop.
   @inline(__always)
   func forEachEntry(
-    from virtualPage: UInt64, count: Int, _ body: (inout PageTableEntry) -> Bool
+    from virtualPage: UInt64, count: Int, _ body: (inout PageTableEntry, Int) -> Int
   ) {
     var page = virtualPage
     var left = count
     while left > 0, let area = area(containing: page) {
       let start = Int(page - area.firstPage)
       let here = min(left, area.count - start)
-      for index in start..<start + here {
+      var done = 0
+      while done < here {
         // SAFETY: `here` was cut to the area's count.
-        if unsafe !body(&area.entries[index]) { return }
+        let dealt = unsafe body(&area.entries[start &+ done], here &- done)
+        if dealt == 0 { return }
+        done &+= dealt
       }
       page += UInt64(here)
       left -= here
@@ -101,9 +111,24 @@ public struct PageTableEntry: Sendable {
       for (position, entry) in range.entries.enumerated() {
         unsafe (entries + position).initialize(to: entry)
       }
+      unsafe Self.findContiguous(entries, count: range.entries.count)
       unsafe (areas + index).initialize(
         to: VirtualArea(
           firstPage: range.firstPage, count: range.entries.count, entries: entries))
+    }
+  }
+
+  /// Notes for each entry how many consecutive pages it starts, so that lookups go run by run.
+  @unsafe private static func findContiguous(
+    _ entries: UnsafeMutablePointer<PageTableEntry>, count: Int
+  ) {
+    for index in (0..<count).reversed() {
+      guard unsafe entries[index].protection == .readWrite else { continue }
+      let follows =
+        unsafe index + 1 < count
+        && entries[index + 1].page == entries[index].page.advanced(by: 1)
+      let rest: UInt32 = follows ? unsafe entries[index + 1].contiguous : 0
+      unsafe entries[index].contiguous = rest + 1
     }
   }
 

@@ -24,13 +24,23 @@
   /// The page behind a kernel address.
   /// - Parameter address: linear, or vmalloc within the table.
   public func page(at address: UInt64) -> Page {
-    if address < Self.vmallocStart { return Page(Int(address >> 12)) }
-    let index = Int((address - Self.vmallocStart) >> 12)
-    guard let vmalloc = unsafe vmalloc, index < vmallocPageCount else {
+    guard let page = mappedPage(at: address) else {
       preconditionFailure("a vmalloc address is not mapped")
     }
-    return Page(unsafe vmalloc[index])
+    return page
   }
+
+  /// The page behind a kernel address, or nil for a vmalloc address outside the table.
+  public func mappedPage(at address: UInt64) -> Page? {
+    if address < Self.vmallocStart { return Page(Int(address >> 12)) }
+    let index = (address &- Self.vmallocStart) >> 12
+    guard let vmalloc = unsafe vmalloc, index < UInt64(vmallocPageCount) else { return nil }
+    let page = unsafe vmalloc[Int(index)]
+    return page == Self.unmapped ? nil : Page(page)
+  }
+
+  /// What stands in a vmalloc table for a page that is not mapped.
+  @inlinable public static var unmapped: UInt32 { .max }
 
   /// Whether neighbouring addresses are neighbouring pages.
   @inlinable public func isLinear(_ address: UInt64) -> Bool { address < Self.vmallocStart }

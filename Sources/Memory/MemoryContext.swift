@@ -34,7 +34,7 @@ public struct MemoryContext: Sendable {
   /// - Parameters:
   ///   - address: user address; the page that holds it is the first.
   ///   - pageCount: how many pages are wanted, at least 1.
-  ///   - flags: `.pin` or `.get`, with `.write`, `.noFault`, `.pciP2PDMA`.
+  ///   - flags: `.pin`, `.get` or neither (the pages are only listed), with `.write`, `.noFault`, `.pciP2PDMA`.
   ///   - list: the pages are appended here.
   /// - Returns: pages taken, at least 1; fewer than wanted if a later page cannot be had.
   /// - Throws: `.badAddress` if the first page cannot be had with the access asked for, or the range ends beyond
@@ -59,24 +59,29 @@ public struct MemoryContext: Sendable {
   ) -> (found: Int, stoppedByPeerToPeer: Bool) {
     let write = flags.contains(.write)
     let mayFault = !flags.contains(.noFault)
-    let acceptsPeerToPeer = flags.contains(.pciP2PDMA)
     var stoppedByPeerToPeer = false
     var run = PageRun(first: Page(0), count: 0)
     var found = 0
-    user.forEachEntry(from: virtualPage, count: pageCount) { entry in
-      guard entry.faultIn(write: write, mayFault: mayFault) else { return false }
-      if pages.isPeerToPeer(entry.page) && !acceptsPeerToPeer {
-        stoppedByPeerToPeer = true
-        return false
+    let checksPeerToPeer = !flags.contains(.pciP2PDMA) && pages.hasPeerToPeerPages
+    user.forEachEntry(from: virtualPage, count: pageCount) { entry, available in
+      var step = 1
+      if entry.contiguous > 1 && !checksPeerToPeer {
+        step = min(Int(entry.contiguous), available)
+      } else {
+        guard entry.faultIn(write: write, mayFault: mayFault) else { return 0 }
+        if checksPeerToPeer && pages.isPeerToPeer(entry.page) {
+          stoppedByPeerToPeer = true
+          return 0
+        }
       }
       if run.count > 0 && entry.page == run.end {
-        run.count &+= 1
+        run.count &+= step
       } else {
         grab(run, flags: flags, into: &list)
-        run = PageRun(first: entry.page, count: 1)
+        run = PageRun(first: entry.page, count: step)
       }
-      found &+= 1
-      return true
+      found &+= step
+      return step
     }
     grab(run, flags: flags, into: &list)
     return (found, stoppedByPeerToPeer)
@@ -91,6 +96,17 @@ public struct MemoryContext: Sendable {
       counters.add(.simZeroPageUses, 1)
     }
     list.append(run)
+  }
+
+  /// Takes a pin or a reference on pages that were found without an address space, and counts it.
+  ///
+  /// - Parameter mode: `.pin` or `.get`; nothing is taken otherwise.
+  /// - Throws: `.badAddress` if the run leaves the page table.
+  public func takeListed(_ run: PageRun, mode: FollFlags) throws(Errno) {
+    let mode = mode.cleanupMode
+    if mode.isEmpty { return }
+    if run.first.number &+ run.count > pages.count { throw .badAddress }
+    noteTaken(pages.take(run, mode: mode, era: era), mode: mode)
   }
 
   /// Counts pages on which something was taken.

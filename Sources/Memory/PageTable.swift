@@ -83,9 +83,18 @@ import Synchronization
     return unsafe flags[page.number].load(ordering: .relaxed) & Self.peerToPeerBit != 0
   }
 
+  /// Whether any page of the table is peer-to-peer memory. The flags behind the last page hold the answer.
+  @inlinable public var hasPeerToPeerPages: Bool {
+    unsafe flags[count].load(ordering: .relaxed) & Self.peerToPeerBit != 0
+  }
+
+  /// Whether the pages have bytes.
+  @inlinable public var hasMemory: Bool { unsafe bytes != nil }
+
   /// Marks a page as peer-to-peer memory; for set-up only.
   public func markPeerToPeer(_ page: Page) {
     precondition(page.number < count)
+    unsafe flags[count].bitwiseOr(Self.peerToPeerBit, ordering: .relaxed)
     unsafe flags[page.number].bitwiseOr(Self.peerToPeerBit, ordering: .relaxed)
   }
 
@@ -167,7 +176,7 @@ public final class MemoryMap: Sendable {
     precondition(pageCount > 0)
     let references = UnsafeMutablePointer<Atomic<Int32>>.allocate(capacity: pageCount)
     let pins = UnsafeMutablePointer<Atomic<Int32>>.allocate(capacity: pageCount)
-    let flags = UnsafeMutablePointer<Atomic<UInt8>>.allocate(capacity: pageCount)
+    let flags = UnsafeMutablePointer<Atomic<UInt8>>.allocate(capacity: pageCount + 1)
     let heads = UnsafeMutablePointer<UInt32>.allocate(capacity: pageCount)
     let orders = UnsafeMutablePointer<UInt8>.allocate(capacity: pageCount)
     for index in 0..<pageCount {
@@ -177,6 +186,7 @@ public final class MemoryMap: Sendable {
       unsafe (heads + index).initialize(to: UInt32(index))
       unsafe (orders + index).initialize(to: 0)
     }
+    unsafe (flags + pageCount).initialize(to: Atomic(0))
     for folio in largeFolios {
       let size = 1 << folio.order
       precondition(folio.head.number + size <= pageCount, "a folio reaches beyond the page table")
@@ -197,7 +207,7 @@ public final class MemoryMap: Sendable {
     unsafe table.references.deallocate()
     unsafe table.pins.deinitialize(count: table.count)
     unsafe table.pins.deallocate()
-    unsafe table.flags.deinitialize(count: table.count)
+    unsafe table.flags.deinitialize(count: table.count + 1)
     unsafe table.flags.deallocate()
     unsafe table.heads.deallocate()
     unsafe table.orders.deallocate()

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared by the scripts beside it; sourced, never run.
 #
 # Sets `root` (the top of the checkout) and `here` (this folder), and defines what every script needs:

@@ -56,7 +56,7 @@ public func run(
     process.standardError = try FileHandle(forWritingTo: errors)
     let ended = DispatchSemaphore(value: 0)
     process.terminationHandler = { _ in ended.signal() }
-    try process.run()
+    try process.runWithSignals()
     let command = arguments.joined(separator: " ")
     if ended.wait(timeout: .now() + .seconds(limitSeconds)) == .timedOut {
       kill(process.processIdentifier, SIGKILL)
@@ -80,6 +80,19 @@ public func shell(
 }
 
 extension Process {
+  /// Starts the process with no signal blocked.
+  ///
+  /// Tests run on threads of a pool that blocks nearly all signals, and a child inherits that: it would
+  /// never see SIGTERM.
+  func runWithSignals() throws {
+    var none = sigset_t()
+    var former = sigset_t()
+    unsafe sigemptyset(&none)
+    unsafe pthread_sigmask(SIG_SETMASK, &none, &former)
+    defer { _ = unsafe pthread_sigmask(SIG_SETMASK, &former, nil) }
+    try run()
+  }
+
   /// The exit code as shells have it. Only for a process that has ended.
   var exitCode: Int {
     Int(terminationStatus) + (terminationReason == .uncaughtSignal ? 128 : 0)

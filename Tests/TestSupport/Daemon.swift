@@ -47,7 +47,7 @@ final class Daemon: Sendable {
       state.withLock { $0 = ended.exitCode }
       running.leave()
     }
-    do { try process.run() } catch {
+    do { try process.runWithSignals() } catch {
       running.leave()
       throw error
     }

@@ -15,7 +15,8 @@ public enum Feature: String, CaseIterable, Sendable {
   case fio
   /// Direct I/O in the directory where tests keep their files.
   case directIO = "O_DIRECT on the temporary directory"
-  /// A filesystem there for which the kernel pins pages: ext4, XFS or Btrfs, not tmpfs.
+  /// A filesystem there for which the kernel pins pages: ext4, XFS, Btrfs or an overlay of these, not
+  /// tmpfs.
   case pinningFilesystem = "ext4, XFS or Btrfs below the temporary directory"
   /// The rights of root, for chattr, drop_caches and stat_refresh.
   case root
@@ -61,7 +62,7 @@ public enum Feature: String, CaseIterable, Sendable {
   private static let filesystemPins: Bool = {
     let type = try? run(["stat", "-f", "-c", "%T", scratchDirectory.path]).output
     let name = type?.trimmingCharacters(in: .whitespacesAndNewlines) ?? ""
-    return ["ext2/ext3", "xfs", "btrfs"].contains(name)
+    return ["ext2/ext3", "xfs", "btrfs", "overlayfs"].contains(name)
   }()
 }
 

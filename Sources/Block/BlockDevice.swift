@@ -46,6 +46,9 @@ public protocol BlockDevice: AnyObject, Sendable {
 
 /// One worker's way to a device: bios go in, ended ones come out in any order. One owner thread.
 public protocol DeviceQueue: AnyObject {
+  /// Whether bios are through when `submit` returns, so that there is nothing to gain from gathering them.
+  var isImmediate: Bool { get }
+
   /// Bios submitted and not yet handed back.
   var inFlightCount: Int { get }
 

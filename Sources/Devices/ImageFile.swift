@@ -144,6 +144,16 @@ public final class ImageFile: Sendable {
     return (4096, 4096)
   }
 
+  /// Whether reads can be asked not to wait, as io_uring needs it: else it hands each transfer to a kernel thread,
+  /// which costs two context switches (tmpfs, and some network filesystems).
+  func supportsNoWait() -> Bool {
+    let buffer = UnsafeMutableRawPointer.allocate(byteCount: blockSize, alignment: 4096)
+    defer { unsafe buffer.deallocate() }
+    var vector = unsafe iovec(iov_base: buffer, iov_len: blockSize)
+    let noWait: Int32 = 8  // RWF_NOWAIT
+    return unsafe preadv2(descriptor, &vector, 1, 0, noWait) >= 0 || errno != EOPNOTSUPP
+  }
+
   // MARK: Operations that need no queue
 
   /// fallocate(2) on the image.

@@ -74,6 +74,7 @@ class ImmediateQueue: DeviceQueue {
     completed = CompletionRing(capacity: depth)
   }
 
+  var isImmediate: Bool { true }
   var inFlightCount: Int { completed.count }
 
   func submit(_ bio: consuming Bio) {

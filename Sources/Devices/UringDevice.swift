@@ -8,8 +8,14 @@ import Memory
 /// The image file, by io_uring.
 public final class UringDevice: FileDevice, @unchecked Sendable {
   // Guard of the unchecked Sendable: as of `FileDevice`.
-  /// Serves an image.
-  public init(image: ImageFile) { super.init(image: image, method: "io_uring") }
+  private let isInline: Bool
+
+  /// Serves an image. Where io_uring could only hand transfers on to a kernel thread, they are made by the worker
+  /// itself, with preadv2 and pwritev2; flushes go through the ring all the same.
+  public init(image: ImageFile) {
+    isInline = !image.supportsNoWait()
+    super.init(image: image, method: isInline ? "io_uring, inline transfers" : "io_uring")
+  }
 
   /// Why io_uring cannot be used here, or nil if it can.
   public static func unavailability() -> String? {
@@ -24,7 +30,8 @@ public final class UringDevice: FileDevice, @unchecked Sendable {
   public override func makeQueue(
     pool: BioPool, depth: Int, context: MemoryContext
   ) throws(Errno) -> any DeviceQueue {
-    try UringQueue(image: image, pool: pool, depth: depth, context: context)
+    try UringQueue(
+      image: image, isInline: isInline, pool: pool, depth: depth, context: context)
   }
 }
 
@@ -32,6 +39,7 @@ public final class UringDevice: FileDevice, @unchecked Sendable {
 /// descriptors that the worker waits on.
 @safe final class UringQueue: DeviceQueue {
   private let image: ImageFile
+  let isImmediate: Bool
   private let pool: BioPool
   private let context: MemoryContext
   private let ring: UnsafeMutablePointer<io_uring>
@@ -46,8 +54,11 @@ public final class UringDevice: FileDevice, @unchecked Sendable {
 
   private static let pollBase: UInt64 = 1 << 32
 
-  init(image: ImageFile, pool: BioPool, depth: Int, context: MemoryContext) throws(Errno) {
+  init(
+    image: ImageFile, isInline: Bool, pool: BioPool, depth: Int, context: MemoryContext
+  ) throws(Errno) {
     self.image = image
+    isImmediate = isInline
     self.pool = pool
     self.context = context
     unsafe ring = .allocate(capacity: 1)
@@ -86,7 +97,7 @@ public final class UringDevice: FileDevice, @unchecked Sendable {
   func submit(_ bio: consuming Bio) {
     if bio.operation != .flush {
       countTransfer(bio, in: context)
-      if (Int(bio.sector) << 9) + bio.byteCount > image.wholeBlockBytes {
+      if isImmediate || (Int(bio.sector) << 9) + bio.byteCount > image.wholeBlockBytes {
         // The part of a block at the image's end cannot go by O_DIRECT.
         finish(bio, skip: 0)
         return

@@ -88,6 +88,8 @@ import Memory
 
   /// Whether no request is under way.
   public var isIdle: Bool { activeCount == 0 }
+  /// Whether there is nothing to gain from starting several requests before looking for completions.
+  public var isImmediate: Bool { queue.isImmediate }
   /// Bios at the device.
   public var inFlightCount: Int { queue.inFlightCount }
   /// Whether requests wait for the write gate.

@@ -17,7 +17,11 @@ extension Worker {
   /// - Returns: how many requests were taken.
   func takeRequests() -> Int {
     var taken = 0
-    while taken < Self.batchLimit, let slot = takeSlot() {
+    // A lone request is not kept waiting for company; it is gathered only where there was some lately.
+    let gathers = !engine.isImmediate && (lastTaken > 1 || engine.inFlightCount > 0)
+    let limit = gathers ? Self.batchLimit : 1
+    defer { lastTaken = taken }
+    while taken < limit, let slot = takeSlot() {
       let buffer = unsafe receiveBuffer(slot: slot)
       switch unsafe polling.receive(into: buffer) {
       case .message(let count):
@@ -91,7 +95,9 @@ extension Worker {
       // Every request ends by itself in bounded time, so none is cut short; the protocol allows it.
       freeSlot(slot)
     default:
-      unsafe serveByLibfuse(slot: slot, message: bytes, from: descriptor)
+      unsafe serveByLibfuse(
+        slot: slot, message: bytes, isControl: ControlDirectory.owns(message.inode),
+        from: descriptor)
     }
     return false
   }
@@ -179,9 +185,10 @@ extension Worker {
 
   /// Hands a message to libfuse, whose callbacks answer at once or start a flush.
   private func serveByLibfuse(
-    slot: Int, message bytes: UnsafeMutableRawBufferPointer, from descriptor: Int32
+    slot: Int, message bytes: UnsafeMutableRawBufferPointer, isControl: Bool,
+    from descriptor: Int32
   ) {
-    counters.add(.requestsOther, 1)
+    if !isControl { counters.add(.requestsOther, 1) }
     currentSlot = slot
     unsafe slots[slot].descriptor = descriptor
     CurrentThread.descriptor = descriptor

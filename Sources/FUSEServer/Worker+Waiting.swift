@@ -34,6 +34,8 @@ extension Worker {
         spin.hit()
         return true
       }
+      // The client may wait for this very CPU: then it runs now, and its next request costs no wake-up.
+      sched_yield()
     } while monotonicNanoseconds() < end
     spin.miss()
     return false

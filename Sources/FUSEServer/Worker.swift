@@ -47,6 +47,8 @@ import Volumes
   /// Set when the device says that the mount is gone.
   var hasEnded = false
   var spin: SpinBudget
+  /// Requests that the last look at the device brought.
+  var lastTaken = 0
   /// Large requests taken one after the other without waiting.
   var largeInARow = 0
 

@@ -54,6 +54,10 @@ let package = Package(
     .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
     .testTarget(name: "MemoryTests", dependencies: ["Memory"], swiftSettings: strict),
     .testTarget(
+      name: "IOVectorTests", dependencies: ["IOVector", "Memory"], swiftSettings: strict),
+    .testTarget(
+      name: "BlockTests", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),
+    .testTarget(
       name: "ConformanceTests", dependencies: ["Conformance"],
       resources: [.copy("Vectors")], swiftSettings: strict),
     .testTarget(

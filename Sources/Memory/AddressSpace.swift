@@ -1,0 +1,144 @@
+// A user address space: which page stands behind which user address, and with what access.
+
+/// The state of one user page.
+public enum PageProtection: UInt8, Sendable {
+  /// No page: every access faults for good.
+  case unmapped
+  /// Present, readable and writable.
+  case readWrite
+  /// Present and readable; a write is refused.
+  case readOnly
+  /// Not present; the first access makes it `readWrite`.
+  case lazy
+  /// Not present; the first read makes it `readOnly`, a write is refused.
+  case lazyReadOnly
+  /// Present and readable; the first write puts the copy in its place and makes it `readWrite`.
+  case copyOnWrite
+}
+
+/// One entry of a user page table.
+public struct PageTableEntry: Sendable {
+  /// The page behind the address.
+  public var page: Page
+  /// What a write puts in its place, under copy-on-write.
+  public var copy: Page
+  /// What may be done with it.
+  public var protection: PageProtection
+  /// Entries from here on, this one included, that are `readWrite` and stand for consecutive pages; 0 if unknown.
+  ///
+  /// Whoever takes access away from an entry must set it to 0 there and in the entries before it.
+  var contiguous: UInt32 = 0
+
+  /// Makes an entry.
+  @inlinable public init(page: Page, protection: PageProtection, copy: Page? = nil) {
+    self.page = page
+    self.copy = copy ?? page
+    self.protection = protection
+  }
+}
+
+/// A contiguous range of user pages with one entry each.
+@safe struct VirtualArea {
+  let firstPage: UInt64
+  let count: Int
+  let entries: UnsafeMutablePointer<PageTableEntry>
+}
+
+/// A handle to an address space: what page lookups need of it. The `AddressSpace` must outlive it.
+@safe public struct AddressSpaceView: @unchecked Sendable {
+  // Guard of the unchecked Sendable: in a mount nothing faults, so entries do not change; elsewhere one
+  // thread owns the space.
+  let areas: UnsafeMutablePointer<VirtualArea>?
+  let areaCount: Int
+
+  /// An address space with nothing in it.
+  public static var empty: AddressSpaceView { unsafe AddressSpaceView(areas: nil, areaCount: 0) }
+
+  /// Visits entries from a virtual page on, until `body` says stop, an unmapped page comes, or `count` is reached.
+  ///
+  /// - Parameter body: gets an entry and how many entries from it on are wanted and exist; returns how many it
+  ///   has dealt with, 0 to stop.
+  @inline(__always)
+  func forEachEntry(
+    from virtualPage: UInt64, count: Int, _ body: (inout PageTableEntry, Int) -> Int
+  ) {
+    var page = virtualPage
+    var left = count
+    while left > 0, let area = area(containing: page) {
+      let start = Int(page - area.firstPage)
+      let here = min(left, area.count - start)
+      var done = 0
+      while done < here {
+        // SAFETY: `here` was cut to the area's count.
+        let dealt = unsafe body(&area.entries[start &+ done], here &- done)
+        if dealt == 0 { return }
+        done &+= dealt
+      }
+      page += UInt64(here)
+      left -= here
+    }
+  }
+
+  @inline(__always)
+  private func area(containing page: UInt64) -> VirtualArea? {
+    guard let areas = unsafe areas else { return nil }
+    for index in 0..<areaCount {
+      let area = unsafe areas[index]
+      if page >= area.firstPage && page - area.firstPage < UInt64(area.count) {
+        return area
+      }
+    }
+    return nil
+  }
+}
+
+/// Owns a user address space made of a few contiguous areas.
+///
+/// Kernel: `struct mm_struct` with its VMAs and page tables.
+@safe public final class AddressSpace: @unchecked Sendable {
+  // Guard of the unchecked Sendable: areas are fixed when made; entries as in `AddressSpaceView`.
+  private let areas: UnsafeMutablePointer<VirtualArea>
+  private let areaCount: Int
+
+  /// Makes an address space.
+  /// - Parameter ranges: first virtual page and the entries of each contiguous range; ranges do not overlap.
+  public init(_ ranges: [(firstPage: UInt64, entries: [PageTableEntry])]) {
+    areaCount = ranges.count
+    unsafe areas = .allocate(capacity: max(ranges.count, 1))
+    for (index, range) in ranges.enumerated() {
+      let entries = UnsafeMutablePointer<PageTableEntry>.allocate(
+        capacity: max(range.entries.count, 1))
+      for (position, entry) in range.entries.enumerated() {
+        unsafe (entries + position).initialize(to: entry)
+      }
+      unsafe Self.findContiguous(entries, count: range.entries.count)
+      unsafe (areas + index).initialize(
+        to: VirtualArea(
+          firstPage: range.firstPage, count: range.entries.count, entries: entries))
+    }
+  }
+
+  /// Notes for each entry how many consecutive pages it starts, so that lookups go run by run.
+  @unsafe private static func findContiguous(
+    _ entries: UnsafeMutablePointer<PageTableEntry>, count: Int
+  ) {
+    for index in (0..<count).reversed() {
+      guard unsafe entries[index].protection == .readWrite else { continue }
+      let follows =
+        unsafe index + 1 < count
+        && entries[index + 1].page == entries[index].page.advanced(by: 1)
+      let rest: UInt32 = follows ? unsafe entries[index + 1].contiguous : 0
+      unsafe entries[index].contiguous = rest + 1
+    }
+  }
+
+  deinit {
+    for index in 0..<areaCount { unsafe areas[index].entries.deallocate() }
+    unsafe areas.deallocate()
+  }
+
+  /// The handle for lookups; the space must outlive it.
+  public var view: AddressSpaceView {
+    unsafe AddressSpaceView(areas: areas, areaCount: areaCount)
+  }
+}

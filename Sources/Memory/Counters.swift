@@ -1,0 +1,198 @@
+// Event counters: one block per worker, written by it alone, summed by whoever reads.
+
+import Synchronization
+
+/// What is counted; a case's name in `stats` is its raw name.
+public enum Counter: Int, CaseIterable, Sendable {
+  case simPinAcquired, simPinReleased, simGetAcquired, simGetReleased
+  case simPagesListed, simZeroPageUses, simLeaks, simDoubleReleases
+  case simPinnedMaximum
+  case requestsRead, requestsWrite, requestsOther, bytesRead, bytesWritten
+  case bios, bvecs, bioSplits, bvecMerges, samePageMerges
+  case bouncedBytes, flushes, ioErrors, requestsInflight
+  case deviceReads, deviceWrites, deviceBytesRead, deviceBytesWritten
+
+  /// The name users meet in `stats`.
+  public var name: String {
+    switch self {
+    case .simPinAcquired: "sim_nr_foll_pin_acquired"
+    case .simPinReleased: "sim_nr_foll_pin_released"
+    case .simGetAcquired: "sim_nr_foll_get_acquired"
+    case .simGetReleased: "sim_nr_foll_get_released"
+    case .simPagesListed: "sim_pages_listed"
+    case .simZeroPageUses: "sim_zero_page_uses"
+    case .simLeaks: "sim_leaks"
+    case .simDoubleReleases: "sim_double_releases"
+    case .simPinnedMaximum: "sim_pages_pinned_max"
+    case .requestsRead: "requests_read"
+    case .requestsWrite: "requests_write"
+    case .requestsOther: "requests_other"
+    case .bytesRead: "bytes_read"
+    case .bytesWritten: "bytes_written"
+    case .bios: "bios"
+    case .bvecs: "bvecs"
+    case .bioSplits: "bio_splits"
+    case .bvecMerges: "bvec_merges"
+    case .samePageMerges: "same_page_merges"
+    case .bouncedBytes: "bounced_bytes"
+    case .flushes: "flushes"
+    case .ioErrors: "io_errors"
+    case .requestsInflight: "requests_inflight"
+    case .deviceReads: "device_reads"
+    case .deviceWrites: "device_writes"
+    case .deviceBytesRead: "device_bytes_read"
+    case .deviceBytesWritten: "device_bytes_written"
+    }
+  }
+}
+
+/// What is counted once more for each iterator kind.
+public enum KindCounter: Int, CaseIterable, Sendable {
+  case pinAcquired, getAcquired, pagesListed
+
+  /// The name after `sim_KIND_` in `stats`.
+  public var name: String {
+    switch self {
+    case .pinAcquired: "nr_foll_pin_acquired"
+    case .getAcquired: "nr_foll_get_acquired"
+    case .pagesListed: "pages_listed"
+    }
+  }
+}
+
+/// Iterator kinds that have counters of their own, in the order of `IOVIter.Kind`.
+public let countedKindNames = ["ubuf", "iovec", "kvec", "bvec", "xarray", "pipe", "discard"]
+
+/// Quantities whose distribution is kept.
+public enum Distribution: Int, CaseIterable, Sendable {
+  case requestBytes, bioBytes, alignmentBytes, latencyNanoseconds, pinHoldNanoseconds
+
+  /// The name users meet in `stats.json`.
+  public var name: String {
+    switch self {
+    case .requestBytes: "request_bytes"
+    case .bioBytes: "bio_bytes"
+    case .alignmentBytes: "alignment_bytes"
+    case .latencyNanoseconds: "latency_ns"
+    case .pinHoldNanoseconds: "pin_hold_ns"
+    }
+  }
+}
+
+/// One worker's counters: a handle to memory that the worker alone writes.
+///
+/// Adding is a load and a store of the worker's own cache line, never a locked instruction; a reader in another
+/// thread sees each counter at some recent value, and never goes back.
+@safe public struct CounterBlock: @unchecked Sendable {
+  // Guard of the unchecked Sendable: every cell is an Atomic, and only one thread stores to it.
+  @usableFromInline let cells: UnsafeMutablePointer<Atomic<Int>>
+
+  @inlinable static var kindBase: Int { 32 }
+  @inlinable static var distributionBase: Int { 64 }
+  /// Buckets of one distribution: four per power of two.
+  @inlinable public static var bucketCount: Int { 192 }
+  /// Cells of one block: whole cache lines.
+  @usableFromInline static var cellCount: Int { 64 + 5 * 192 + 16 }
+
+  init() {
+    unsafe cells = .allocate(capacity: Self.cellCount)
+    for index in 0..<Self.cellCount { unsafe (cells + index).initialize(to: Atomic(0)) }
+  }
+
+  func deallocate() {
+    unsafe cells.deinitialize(count: Self.cellCount)
+    unsafe cells.deallocate()
+  }
+
+  /// Adds to a counter; to be called by the block's own worker only.
+  @inlinable @inline(__always) public func add(_ counter: Counter, _ amount: Int) {
+    bump(counter.rawValue, amount)
+  }
+
+  /// Adds to the counter of an iterator kind; to be called by the block's own worker only.
+  /// - Parameter kind: place in `countedKindNames`.
+  @inlinable @inline(__always)
+  public func add(_ counter: KindCounter, kind: Int, _ amount: Int) {
+    bump(Self.kindBase &+ kind &* 4 &+ counter.rawValue, amount)
+  }
+
+  /// Notes one value of a distribution; to be called by the block's own worker only.
+  @inlinable public func record(_ value: Int, in distribution: Distribution) {
+    let bucket = Self.bucket(of: value)
+    bump(Self.distributionBase &+ distribution.rawValue &* Self.bucketCount &+ bucket, 1)
+  }
+
+  /// The value of a counter now.
+  @inlinable public func value(of counter: Counter) -> Int {
+    unsafe cells[counter.rawValue].load(ordering: .relaxed)
+  }
+
+  /// The value of a kind's counter now.
+  public func value(of counter: KindCounter, kind: Int) -> Int {
+    unsafe cells[Self.kindBase + kind * 4 + counter.rawValue].load(ordering: .relaxed)
+  }
+
+  /// How many values fell into a bucket.
+  public func samples(of distribution: Distribution, bucket: Int) -> Int {
+    let index = Self.distributionBase + distribution.rawValue * Self.bucketCount + bucket
+    return unsafe cells[index].load(ordering: .relaxed)
+  }
+
+  /// Sets a counter; for values that are not sums. To be called by the block's own worker only.
+  @inlinable public func set(_ counter: Counter, _ value: Int) {
+    unsafe cells[counter.rawValue].store(value, ordering: .relaxed)
+  }
+
+  @usableFromInline @inline(__always) func bump(_ index: Int, _ amount: Int) {
+    // SAFETY: every index comes from an enumeration or a bounded bucket number of this file.
+    let cell = unsafe cells[index].load(ordering: .relaxed)
+    unsafe cells[index].store(cell &+ amount, ordering: .relaxed)
+  }
+
+  /// The bucket of a value: exact below 4, then four buckets per power of two.
+  @inlinable public static func bucket(of value: Int) -> Int {
+    if value < 4 { return max(value, 0) }
+    let exponent = Int.bitWidth &- 1 &- value.leadingZeroBitCount
+    let quarter = (value >> (exponent &- 2)) & 3
+    return min((exponent &- 1) &* 4 &+ quarter, bucketCount &- 1)
+  }
+
+  /// The smallest value that falls into a bucket.
+  public static func lowerBound(ofBucket bucket: Int) -> Int {
+    if bucket < 4 { return bucket }
+    let exponent = bucket / 4 + 1
+    return (4 + bucket % 4) << (exponent - 2)
+  }
+}
+
+/// The counters of all workers.
+public final class CounterSet: Sendable {
+  /// One block per worker.
+  public let blocks: [CounterBlock]
+
+  /// Makes blocks with every counter at zero.
+  /// - Parameter count: how many workers will count.
+  public init(count: Int) {
+    precondition(count > 0)
+    blocks = (0..<count).map { _ in CounterBlock() }
+  }
+
+  deinit { for block in blocks { block.deallocate() } }
+
+  /// The sum of a counter over all workers.
+  public func sum(_ counter: Counter) -> Int {
+    blocks.reduce(0) { $0 + $1.value(of: counter) }
+  }
+
+  /// The sum of a kind's counter over all workers.
+  public func sum(_ counter: KindCounter, kind: Int) -> Int {
+    blocks.reduce(0) { $0 + $1.value(of: counter, kind: kind) }
+  }
+
+  /// The samples of a distribution, bucket by bucket, over all workers.
+  public func samples(of distribution: Distribution) -> [Int] {
+    (0..<CounterBlock.bucketCount).map { bucket in
+      blocks.reduce(0) { $0 + $1.samples(of: distribution, bucket: bucket) }
+    }
+  }
+}

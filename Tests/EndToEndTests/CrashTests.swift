@@ -34,7 +34,8 @@ extension EndToEnd {
       try onThreads(2) { index in
         if index == 0 {
           let result = try run([
-            "fio", "--filename=\(mount.disk)", "--direct=1", "--ioengine=io_uring",
+            "fio", "--filename=\(mount.disk)", "--direct=1",
+            "--ioengine=\(Feature.asynchronousEngine)",
             "--iodepth=16", "--rw=randwrite", "--bs=4k", "--offset=32M", "--size=32M",
             "--time_based", "--runtime=60", "--allow_file_create=0", "--fallocate=none",
             "--name=load",

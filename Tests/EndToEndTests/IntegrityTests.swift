@@ -13,7 +13,8 @@ extension EndToEnd {
     /// fio's arguments for a random write of every block, read back and checked.
     private func verification(of file: String) -> [String] {
       [
-        "fio", "--filename=\(file)", "--direct=1", "--ioengine=io_uring", "--iodepth=16",
+        "fio", "--filename=\(file)", "--direct=1", "--ioengine=\(Feature.asynchronousEngine)",
+        "--iodepth=16",
         "--rw=randwrite", "--verify=crc32c", "--verify_fatal=1", "--allow_file_create=0",
         "--fallocate=none", "--name=small", "--bs=512", "--offset=0", "--size=1M", "--name=pages",
         "--stonewall", "--bs=4k", "--offset=1M", "--size=15M", "--name=large", "--stonewall",

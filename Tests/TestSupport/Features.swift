@@ -41,6 +41,14 @@ public enum Feature: String, CaseIterable, Sendable {
     }
   }
 
+  /// fio's engine that keeps many requests in flight; containers may forbid io_uring.
+  public static let asynchronousEngine: String = {
+    let probe = try? run([
+      "fio", "--name=probe", "--filename=probe", "--size=4k", "--rw=write", "--ioengine=io_uring",
+    ])
+    return probe?.exitCode == 0 ? "io_uring" : "libaio"
+  }()
+
   /// Whether a test that needs these may run: they are there, or nothing may be skipped.
   public static func permit(_ features: [Feature]) -> Bool {
     allRequired || features.allSatisfy(\.isPresent)

@@ -73,9 +73,13 @@ extension EndToEnd {
             at: scratch.appending(path: name), withIntermediateDirectories: false)
         }
         try Data("text".utf8).write(to: scratch.appending(path: "plain"))
-        var generator = SystemRandomNumberGenerator()
-        let bytes = (0..<imageSizeBytes).map { _ in UInt8.random(in: 0...255, using: &generator) }
-        for name in ["image", "copy"] { try Data(bytes).write(to: scratch.appending(path: name)) }
+        let bytes = AlignedBuffer(count: imageSizeBytes)
+        var generator = SeededGenerator(seed: 1)
+        bytes.fill(count: imageSizeBytes, using: &generator)
+        for name in ["image", "copy"] {
+          try OpenFile(scratch.appending(path: name).path, [.write, .create])
+            .write(from: bytes, count: imageSizeBytes, at: 0)
+        }
         defer { forceUnmount(scratch.appending(path: "mnt")) }
         try body(scratch)
         let (image, copy) = (scratch.appending(path: "image"), scratch.appending(path: "copy"))

@@ -18,7 +18,7 @@ extension EndToEnd {
       "kernel_nr_foll_pin_acquired", "kernel_nr_foll_pin_released", "requests_read",
       "requests_write", "bytes_read", "bytes_written", "bios", "bvecs", "bio_splits",
       "bvec_merges", "same_page_merges", "bounced_bytes", "flushes", "io_errors",
-      "requests_inflight", "trace_dropped",
+      "requests_inflight",
     ]
 
     private func writeSome(_ mount: Mount, mebibytes: Int = 4) throws {

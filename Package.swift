@@ -61,6 +61,10 @@ let package = Package(
       name: "ConformanceTests", dependencies: ["Conformance"],
       resources: [.copy("Vectors")], swiftSettings: strict),
     .testTarget(
+      name: "DirectIOTests",
+      dependencies: ["DirectIO", "Block", "IOVector", "Memory", "TestSupport"],
+      swiftSettings: strict),
+    .testTarget(
       name: "EndToEndTests", dependencies: ["TestSupport", "extractfs"], swiftSettings: strict),
   ]
 )

@@ -18,6 +18,13 @@ public final class WriteGate: Sendable {
     public let request: Int
     /// Whether it needs the gate alone.
     public let isExclusive: Bool
+
+    /// Names a request.
+    public init(worker: Int, request: Int, isExclusive: Bool) {
+      self.worker = worker
+      self.request = request
+      self.isExclusive = isExclusive
+    }
   }
 
   /// Low bits: shared holders. Above them: exclusively held, and somebody is parked.

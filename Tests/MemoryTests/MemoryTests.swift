@@ -3,18 +3,24 @@
 import Memory
 import Testing
 
+/// Keeps an owner for the rest of the process: handles like `PageTable` do not.
+private func keep<Owner: AnyObject>(_ owner: Owner) -> Owner {
+  unsafe _ = Unmanaged.passRetained(owner)
+  return owner
+}
+
 /// A context over a small table, with a block of counters of its own.
 private struct Fixture {
   let map: MemoryMap
   let space: AddressSpace
-  let counters = CounterSet(count: 1)
+  let counters = keep(CounterSet(count: 1))
 
   init(
     pages: Int = 16, folios: [(head: Page, order: Int)] = [], zero: Page? = nil,
     entries: [PageTableEntry] = []
   ) {
-    map = MemoryMap(pageCount: pages, largeFolios: folios, zeroPage: zero)
-    space = AddressSpace([(firstPage: 0, entries: entries)])
+    map = keep(MemoryMap(pageCount: pages, largeFolios: folios, zeroPage: zero))
+    space = keep(AddressSpace([(firstPage: 0, entries: entries)]))
   }
 
   func context(_ era: Era = .v8) -> MemoryContext {
@@ -27,7 +33,7 @@ private struct Fixture {
 struct CountTests {
   @Test("A pin on a small folio is 1024 on its reference count")
   func smallPin() {
-    let table = MemoryMap(pageCount: 4).table
+    let table = keep(MemoryMap(pageCount: 4)).table
     table.take(PageRun(first: Page(1), count: 2), mode: .pin, era: .v8)
     #expect(table.referenceCount(of: Page(1)) == 1025)
     #expect(table.referenceCount(of: Page(2)) == 1025)
@@ -38,7 +44,7 @@ struct CountTests {
 
   @Test("A pin on a large folio is one reference and one pin count per page on the head")
   func largePin() {
-    let table = MemoryMap(pageCount: 16, largeFolios: [(head: Page(4), order: 3)]).table
+    let table = keep(MemoryMap(pageCount: 16, largeFolios: [(head: Page(4), order: 3)])).table
     table.take(PageRun(first: Page(2), count: 7), mode: .pin, era: .v8)
     #expect(table.referenceCount(of: Page(2)) == 1025)
     #expect(table.referenceCount(of: Page(3)) == 1025)
@@ -48,7 +54,7 @@ struct CountTests {
 
   @Test("What is taken in a mode is dropped in that mode", arguments: [FollFlags.pin, .get])
   func roundTrip(mode: FollFlags) {
-    let table = MemoryMap(pageCount: 16, largeFolios: [(head: Page(8), order: 2)]).table
+    let table = keep(MemoryMap(pageCount: 16, largeFolios: [(head: Page(8), order: 2)])).table
     let run = PageRun(first: Page(5), count: 6)
     table.take(run, mode: mode, era: .v8)
     #expect(table.drop(run, mode: mode, era: .v8).doubleReleases == 0)
@@ -70,7 +76,7 @@ struct CountTests {
 
   @Test("The zero page is pinned under v8, and never counted as merged")
   func zeroPage() {
-    let table = MemoryMap(pageCount: 4, zeroPage: Page(1)).table
+    let table = keep(MemoryMap(pageCount: 4, zeroPage: Page(1))).table
     let run = PageRun(first: Page(0), count: 3)
     #expect(table.take(run, mode: .pin, era: .merged) == 2)
     #expect(table.referenceCount(of: Page(1)) == 1)
@@ -82,7 +88,7 @@ struct CountTests {
 
   @Test("The v8 helpers put, unpin or do nothing, as the mode says")
   func putUnpin() {
-    let table = MemoryMap(pageCount: 2).table
+    let table = keep(MemoryMap(pageCount: 2)).table
     table.take(PageRun(first: Page(0), count: 1), mode: .pin, era: .v8)
     #expect(table.pagePutUnpin(Page(0), mode: [], era: .v8))
     #expect(table.referenceCount(of: Page(0)) == 1025)

@@ -1,0 +1,100 @@
+// A device for tests: bytes in memory, completions in an order drawn from a seed, and errors on request.
+
+import Block
+import IOVector
+import Memory
+import TestSupport
+
+/// Shared bytes behind any number of queues of one thread.
+final class ScriptedDevice: BlockDevice, @unchecked Sendable {
+  // Guard of the unchecked Sendable: a test uses it from one thread.
+  let name = "scripted"
+  let limits: QueueLimits
+  let isReadOnly = false
+  var bytes: [UInt8]
+  var generator: SeededGenerator
+  /// Every so many transfers fail with EIO; 0 for never.
+  var failureInterval = 0
+  /// Transfers so far.
+  var transfers = 0
+  var flushes = 0
+
+  var byteCount: Int { bytes.count }
+
+  init(byteCount: Int, blockSize: Int, seed: UInt64) {
+    bytes = [UInt8](repeating: 0, count: byteCount)
+    var limits = QueueLimits()
+    limits.logicalBlockSize = blockSize
+    limits.dmaAlignment = 511
+    self.limits = limits
+    generator = SeededGenerator(seed: seed)
+  }
+
+  func makeQueue(
+    pool: BioPool, depth: Int, context: MemoryContext
+  ) throws(Errno) -> any DeviceQueue {
+    ScriptedQueue(device: self, pool: pool, context: context)
+  }
+
+  func allocate(mode: Int32, offset: Int, length: Int) throws(Errno) { throw .notSupported }
+  func seek(offset: Int, whence: Int32) throws(Errno) -> Int { offset }
+  func flush() throws(Errno) {}
+
+  /// Moves a bio's bytes, or fails as the script says.
+  func perform(_ bio: borrowing Bio, pages: PageTable) -> Errno? {
+    transfers += 1
+    if failureInterval > 0 && transfers % failureInterval == 0 { return .ioError }
+    var offset = Int(bio.sector) * 512
+    precondition(offset % limits.logicalBlockSize == 0, "a bio starts within a block")
+    precondition(bio.byteCount % limits.logicalBlockSize == 0, "a bio ends within a block")
+    var position = bio.iterator
+    while let vector = bio.nextVector(&position) {
+      let memory = unsafe pages.memory(
+        at: vector.page, offset: Int(vector.offset), length: Int(vector.length))
+      unsafe bytes.withUnsafeMutableBytes { bytes in
+        let place = unsafe UnsafeMutableRawBufferPointer(
+          rebasing: bytes[offset..<offset + memory.count])
+        if bio.operation == .write {
+          unsafe place.copyMemory(from: UnsafeRawBufferPointer(memory))
+        } else {
+          unsafe memory.copyMemory(from: UnsafeRawBufferPointer(place))
+        }
+      }
+      offset += memory.count
+    }
+    return nil
+  }
+}
+
+/// Holds bios back and completes them in random order; the data moves at completion.
+final class ScriptedQueue: DeviceQueue {
+  private let device: ScriptedDevice
+  private let pool: BioPool
+  private let context: MemoryContext
+  private var waiting: [BioIndex] = []
+
+  init(device: ScriptedDevice, pool: BioPool, context: MemoryContext) {
+    self.device = device
+    self.pool = pool
+    self.context = context
+  }
+
+  let isImmediate = false
+  var inFlightCount: Int { waiting.count }
+  func submit(_ bio: consuming Bio) { waiting.append(bio.detach()) }
+  func kick() {}
+  func wait(readable first: Int32, _ second: Int32) {}
+
+  func nextCompleted() -> Bio? {
+    // Now and then nothing is ready, so that requests pile up.
+    if waiting.isEmpty || device.generator.next() % 3 == 0 { return nil }
+    let place = Int(device.generator.next() % UInt64(waiting.count))
+    let bio = pool.adopt(waiting.remove(at: place))
+    if bio.operation == .flush {
+      device.flushes += 1
+    } else if let error = device.perform(bio, pages: context.pages) {
+      bio.status = error
+    }
+    return bio
+  }
+}

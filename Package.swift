@@ -54,7 +54,7 @@ let package = Package(
     .testTarget(
       name: "BlockTests", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),
     .testTarget(
-      name: "ConformanceTests", dependencies: ["Conformance"],
+      name: "ConformanceTests", dependencies: ["Conformance", "Memory"],
       resources: [.copy("Vectors")], swiftSettings: strict),
     .testTarget(
       name: "EndToEndTests", dependencies: ["TestSupport", "extractfs"], swiftSettings: strict),

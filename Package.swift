@@ -22,28 +22,32 @@ let package = Package(
   targets: [
     .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
     .systemLibrary(name: "CUring", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
+    .systemLibrary(name: "CSystem"),
     .target(name: "Memory", swiftSettings: strict),
     .target(name: "IOVector", dependencies: ["Memory"], swiftSettings: strict),
     .target(name: "Block", dependencies: ["IOVector", "Memory"], swiftSettings: strict),
-    .target(name: "Devices", dependencies: ["Block", "Memory", "CUring"], swiftSettings: strict),
+    .target(
+      name: "Devices", dependencies: ["Block", "Memory", "CUring", "CSystem"], swiftSettings: strict
+    ),
     .target(
       name: "DirectIO", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),
     .target(
       name: "Volumes",
       dependencies: [
-        "DirectIO", "Block", "IOVector", "Memory",
+        "DirectIO", "Block", "IOVector", "Memory", "CSystem",
         .product(name: "Histogram", package: "hdrhistogram-swift"),
       ], swiftSettings: strict),
     .target(
       name: "FUSEServer",
-      dependencies: ["Volumes", "DirectIO", "Block", "IOVector", "Memory", "CFuse3", "CUring"],
+      dependencies: ["Volumes", "DirectIO", "Block", "IOVector", "Memory", "CFuse3", "CSystem"],
       swiftSettings: strict),
     .target(
       name: "Conformance", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),
     .executableTarget(
       name: "extractfs",
       dependencies: [
-        "FUSEServer", "Volumes", "Devices", "DirectIO", "Conformance", "Memory",
+        "FUSEServer", "Volumes", "Devices", "DirectIO", "Conformance", "Block", "IOVector",
+        "Memory", "CSystem",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ], swiftSettings: strict),

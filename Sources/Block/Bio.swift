@@ -51,6 +51,8 @@ import Memory
 }
 
 extension Bio {
+  /// The bio's place in its pool. The same for as long as it lives.
+  public var index: BioIndex { unsafe BioIndex(rawValue: slot.pointee.index) }
   /// Flags: the cleanup mode, and whether the table is shared.
   public var flags: BioFlags { unsafe slot.pointee.flags }
   /// What is asked of the device.

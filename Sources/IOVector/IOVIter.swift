@@ -28,6 +28,9 @@ import Memory
     case pipe
     /// Nothing: data is thrown away.
     case discard
+
+    /// As users spell it.
+    public var name: String { countedKindNames[Int(rawValue)] }
   }
 
   /// What the buffer is made of.

@@ -10,20 +10,26 @@ import Glibc
   private let mappingBytes: Int
   /// Usable bytes: a multiple of 2 MiB.
   public let byteCount: Int
+  /// Bytes at the start that are populated, the rest gets memory when first touched: a multiple of 2 MiB.
+  public let populatedByteCount: Int
   /// Which 2 MiB parts of the arena are huge pages, by number.
   public let hugePageIndexes: [Int]
 
   /// Bytes of a huge page.
   @inlinable public static var hugePageSize: Int { 2 << 20 }
 
-  /// Maps and populates memory.
+  /// Maps memory and populates the first part of it.
   /// - Parameters:
-  ///   - byteCount: rounded up to 2 MiB.
+  ///   - byteCount: bytes to populate, rounded up to 2 MiB.
+  ///   - lazyByteCount: bytes behind them that get memory, in small pages, when first touched.
   ///   - hugePages: whether huge pages are asked for.
   /// - Throws: `.noMemory` if the kernel refuses.
-  public init(byteCount: Int, hugePages: Bool = true) throws(Errno) {
+  public init(
+    byteCount: Int, lazyByteCount: Int = 0, hugePages: Bool = true
+  ) throws(Errno) {
     let huge = Self.hugePageSize
-    let size = (byteCount + huge - 1) / huge * huge
+    let populated = (byteCount + huge - 1) / huge * huge
+    let size = populated + (lazyByteCount + huge - 1) / huge * huge
     let mapped = unsafe mmap(
       nil, size + huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
     guard let mapped = unsafe mapped, unsafe mapped != MAP_FAILED else { throw .noMemory }
@@ -32,12 +38,14 @@ import Glibc
     mappingBytes = size + huge
     unsafe base = mapped + skip
     self.byteCount = size
-    if hugePages { _ = unsafe madvise(base, size, MADV_HUGEPAGE) }
-    for offset in stride(from: 0, to: size, by: pageSize) {
+    populatedByteCount = populated
+    _ = unsafe madvise(base, populated, hugePages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE)
+    _ = unsafe madvise(base + populated, size - populated, MADV_NOHUGEPAGE)
+    for offset in stride(from: 0, to: populated, by: pageSize) {
       unsafe base.storeBytes(of: 0, toByteOffset: offset, as: UInt8.self)
     }
     unsafe hugePageIndexes =
-      hugePages ? Self.hugeParts(at: base, byteCount: size) : []
+      hugePages ? Self.hugeParts(at: base, byteCount: populated) : []
   }
 
   deinit { _ = unsafe munmap(mapping, mappingBytes) }

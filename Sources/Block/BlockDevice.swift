@@ -1,0 +1,66 @@
+// What the block layer asks of a device: a place to send bios, and the completions that come back.
+
+import Memory
+
+/// Something that stores blocks. Shared by all workers; each makes a queue of its own.
+///
+/// Kernel: `struct block_device` and its request queue.
+public protocol BlockDevice: AnyObject, Sendable {
+  /// What reports call it, as `uring (O_DIRECT)`.
+  var name: String { get }
+  /// What bios must keep to.
+  var limits: QueueLimits { get }
+  /// Size in bytes; need not be a multiple of the logical block.
+  var byteCount: Int { get }
+  /// Whether the device refuses writes.
+  var isReadOnly: Bool { get }
+
+  /// Makes the calling thread's queue.
+  /// - Parameters:
+  ///   - pool: where the bios of this queue live.
+  ///   - depth: the most bios in flight, at least 1.
+  ///   - context: gives the memory of pages and the worker's counters.
+  /// - Throws: the errno of what could not be set up.
+  func makeQueue(
+    pool: BioPool, depth: Int, context: MemoryContext
+  ) throws(Errno) -> any DeviceQueue
+
+  /// Gives back storage, or zeroes it.
+  /// - Parameters:
+  ///   - mode: flags of fallocate(2).
+  ///   - offset: bytes.
+  ///   - length: bytes.
+  /// - Throws: `.notSupported` for a mode the device cannot do.
+  func allocate(mode: Int32, offset: Int, length: Int) throws(Errno)
+
+  /// Finds data or holes.
+  /// - Parameters:
+  ///   - offset: bytes.
+  ///   - whence: `SEEK_DATA` or `SEEK_HOLE`.
+  /// - Throws: ENXIO beyond the last data.
+  func seek(offset: Int, whence: Int32) throws(Errno) -> Int
+
+  /// Makes everything acknowledged so far survive a loss of power. Blocks. Kernel: `blkdev_issue_flush()`.
+  func flush() throws(Errno)
+}
+
+/// One worker's way to a device: bios go in, ended ones come out in any order. One owner thread.
+public protocol DeviceQueue: AnyObject {
+  /// Whether bios are through when `submit` returns, so that there is nothing to gain from gathering them.
+  var isImmediate: Bool { get }
+
+  /// Bios submitted and not yet handed back.
+  var inFlightCount: Int { get }
+
+  /// Takes a bio. Its result comes back through `nextCompleted()`, never earlier than that call.
+  func submit(_ bio: consuming Bio)
+
+  /// Sends what was submitted to the device, and looks for completions.
+  func kick()
+
+  /// The next bio that is through, with its status set, or nil.
+  func nextCompleted() -> Bio?
+
+  /// Blocks until a completion may be there or one of two descriptors is readable.
+  func wait(readable first: Int32, _ second: Int32)
+}

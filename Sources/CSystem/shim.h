@@ -1,0 +1,49 @@
+/*
+ * Declarations that Swift's view of the C library leaves out: it is made without _GNU_SOURCE, and it cannot
+ * call variadic functions. Names of the library's own functions are declared as the manual pages give them.
+ */
+#pragma once
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/stat.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/syslog.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+ssize_t preadv2(int descriptor, const struct iovec *vectors, int count, off_t offset, int flags);
+ssize_t pwritev2(int descriptor, const struct iovec *vectors, int count, off_t offset, int flags);
+int fallocate(int descriptor, int mode, off_t offset, off_t length);
+int statx(int directory, const char *path, int flags, unsigned int mask, struct statx *answer);
+
+int pipe2(int ends[2], int flags);
+int pthread_setname_np(pthread_t thread, const char *name);
+
+/* Flags that glibc has as enumerations, which Swift takes apart. */
+static const int EXTRACTFS_EFD_FLAGS = EFD_CLOEXEC | EFD_NONBLOCK;
+static const int EXTRACTFS_SOCK_DGRAM = SOCK_DGRAM | SOCK_CLOEXEC;
+static const int EXTRACTFS_MSG_DONTWAIT = MSG_DONTWAIT;
+
+/* posix_spawn(3): of POSIX.1-2024. */
+static const int EXTRACTFS_SPAWN_SETSID = 0x80;
+
+/* open(2): the value differs between architectures. */
+#if defined(__aarch64__) || defined(__arm__)
+static const int EXTRACTFS_O_DIRECT = 0200000;
+#else
+static const int EXTRACTFS_O_DIRECT = 040000;
+#endif
+static const int EXTRACTFS_AT_EMPTY_PATH = 0x1000;
+/* lseek(2). */
+static const int EXTRACTFS_SEEK_DATA = 3;
+static const int EXTRACTFS_SEEK_HOLE = 4;
+/* statx(2): newer than Debian 12's first headers. */
+static const unsigned int EXTRACTFS_STATX_DIOALIGN = 0x2000;
+
+/* syslog(3) is variadic. */
+static inline void extractfs_syslog(int priority, const char *text) {
+  syslog(priority, "%s", text);
+}

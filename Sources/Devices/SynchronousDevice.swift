@@ -1,0 +1,130 @@
+// The image through preadv2 and pwritev2: each bio is through when `submit` returns.
+
+import Block
+import Glibc
+import Memory
+
+/// The image file, by blocking system calls.
+public final class SynchronousDevice: FileDevice, @unchecked Sendable {
+  // Guard of the unchecked Sendable: as of `FileDevice`.
+  /// Serves an image.
+  public init(image: ImageFile) { super.init(image: image, method: "preadv2/pwritev2") }
+
+  /// Makes a queue that completes what it is given at once.
+  public override func makeQueue(
+    pool: BioPool, depth: Int, context: MemoryContext
+  ) throws(Errno) -> any DeviceQueue {
+    SynchronousQueue(image: image, pool: pool, depth: depth, context: context)
+  }
+}
+
+/// What devices on an image file have in common.
+public class FileDevice: BlockDevice, @unchecked Sendable {
+  // Guard of the unchecked Sendable: all fields are constants.
+  /// The image.
+  public let image: ImageFile
+  /// How the image is reached.
+  public let name: String
+  /// What the image wants of bios.
+  public let limits: QueueLimits
+  /// Size in bytes.
+  public var byteCount: Int { image.byteCount }
+  /// Whether writes are refused.
+  public var isReadOnly: Bool { image.isReadOnly }
+
+  init(image: ImageFile, method: String) {
+    self.image = image
+    name = "\(method) (\(image.isDirect ? "O_DIRECT" : "buffered"))"
+    var limits = QueueLimits()
+    limits.logicalBlockSize = image.blockSize
+    limits.dmaAlignment = UInt32(max(image.memoryAlignment, 1) - 1)
+    self.limits = limits
+  }
+
+  /// To be given by the subclass.
+  public func makeQueue(
+    pool: BioPool, depth: Int, context: MemoryContext
+  ) throws(Errno) -> any DeviceQueue {
+    preconditionFailure("a file device must make its queue")
+  }
+
+  /// fallocate(2) on the image.
+  public func allocate(mode: Int32, offset: Int, length: Int) throws(Errno) {
+    try image.allocate(mode: mode, offset: offset, length: length)
+  }
+
+  /// lseek(2) on the image.
+  public func seek(offset: Int, whence: Int32) throws(Errno) -> Int {
+    try image.seek(offset: offset, whence: whence)
+  }
+
+  /// fdatasync(2) on the image.
+  public func flush() throws(Errno) { try image.flush() }
+}
+
+/// A queue whose bios are through as soon as they are submitted.
+class ImmediateQueue: DeviceQueue {
+  let pool: BioPool
+  let context: MemoryContext
+  private var completed: CompletionRing
+
+  init(pool: BioPool, depth: Int, context: MemoryContext) {
+    self.pool = pool
+    self.context = context
+    completed = CompletionRing(capacity: depth)
+  }
+
+  var isImmediate: Bool { true }
+  var inFlightCount: Int { completed.count }
+
+  func submit(_ bio: consuming Bio) {
+    let error = perform(bio)
+    if let error { bio.status = error }
+    completed.append(bio.detach())
+  }
+
+  /// Does what the bio asks for. To be given by the subclass.
+  func perform(_ bio: borrowing Bio) -> Errno? {
+    preconditionFailure("an immediate queue must perform its bios")
+  }
+
+  func kick() {}
+
+  func nextCompleted() -> Bio? {
+    guard let index = completed.popFirst() else { return nil }
+    return pool.adopt(index)
+  }
+
+  /// Nothing is ever under way, so there is nothing to wait for.
+  func wait(readable first: Int32, _ second: Int32) {}
+}
+
+final class SynchronousQueue: ImmediateQueue {
+  private let image: ImageFile
+  private let segments = SegmentTable()
+
+  init(image: ImageFile, pool: BioPool, depth: Int, context: MemoryContext) {
+    self.image = image
+    super.init(pool: pool, depth: depth, context: context)
+  }
+
+  override func perform(_ bio: borrowing Bio) -> Errno? {
+    if bio.operation == .flush {
+      do { try image.flush() } catch { return error }
+      return nil
+    }
+    countTransfer(bio, in: context)
+    return image.transfer(bio, segments: segments, pages: context.pages)
+  }
+}
+
+/// Counts a bio that goes to a device.
+func countTransfer(_ bio: borrowing Bio, in context: MemoryContext) {
+  context.counters.add(bio.isWrite ? .deviceWrites : .deviceReads, 1)
+  context.counters.add(bio.isWrite ? .deviceBytesWritten : .deviceBytesRead, bio.byteCount)
+}
+
+extension Bio {
+  /// Whether data goes to the device.
+  var isWrite: Bool { operation == .write || operation == .zoneAppend }
+}

@@ -1,0 +1,66 @@
+// How a request's buffer is presented to the model: iterator kind, cleanup, rules, cuts and shifts.
+
+import IOVector
+import Memory
+import Synchronization
+
+/// What iterator is made of a request's buffer, and under which rules.
+public struct RequestShape: Equatable, Sendable {
+  /// The iterator's kind; `.pipe` stands for reads only, writes then use `.ubuf`.
+  public var kind: IOVIter.Kind
+  /// How pages are held during the I/O.
+  public var cleanup: CleanupPolicy
+  /// Whose rules are followed.
+  public var era: Era
+  /// Into how many segments the buffer is cut, 1 to `maxSegments`.
+  public var segments: Int
+  /// By how many bytes the buffer starts after a page boundary, 0 to 4095.
+  public var misalignment: Int
+
+  /// The most segments that a buffer can be cut into.
+  @inlinable public static var maxSegments: Int { 64 }
+
+  /// Puts a shape together; the defaults are those of the mount options.
+  public init(
+    kind: IOVIter.Kind = .ubuf, cleanup: CleanupPolicy = .auto, era: Era = .v8,
+    segments: Int = 1, misalignment: Int = 0
+  ) {
+    precondition((1...Self.maxSegments).contains(segments))
+    precondition((0..<pageSize).contains(misalignment))
+    self.kind = kind
+    self.cleanup = cleanup
+    self.era = era
+    self.segments = segments
+    self.misalignment = misalignment
+  }
+}
+
+/// The shape in force, changeable while the mount runs: one word, read once per request.
+public final class ShapeSetting: Sendable {
+  private let word: Atomic<Int>
+
+  private static let cleanups: [CleanupPolicy] = [.auto, .pin, .get, .none]
+  private static let eras = Era.allCases
+
+  /// Starts with a shape.
+  public init(_ shape: RequestShape) { word = Atomic(Self.pack(shape)) }
+
+  /// The shape for the next request.
+  public var current: RequestShape {
+    get { Self.unpack(word.load(ordering: .relaxed)) }
+    set { word.store(Self.pack(newValue), ordering: .relaxed) }
+  }
+
+  private static func pack(_ shape: RequestShape) -> Int {
+    let cleanup = cleanups.firstIndex(of: shape.cleanup) ?? 0
+    let era = eras.firstIndex(of: shape.era) ?? 0
+    return Int(shape.kind.rawValue) | cleanup << 4 | era << 8 | shape.segments << 16
+      | shape.misalignment << 32
+  }
+
+  private static func unpack(_ word: Int) -> RequestShape {
+    RequestShape(
+      kind: IOVIter.Kind(rawValue: UInt8(word & 0xf)) ?? .ubuf, cleanup: cleanups[word >> 4 & 0xf],
+      era: eras[word >> 8 & 0xf], segments: word >> 16 & 0xffff, misalignment: word >> 32 & 0xffff)
+  }
+}

@@ -1,0 +1,144 @@
+// The language of the `control` file: one command a line, `verb key=value …`.
+
+import DirectIO
+import IOVector
+import Memory
+
+/// Why a command was refused.
+struct ControlError: Error {
+  let code: Errno
+  let message: String
+
+  static func invalid(_ message: String) -> ControlError {
+    ControlError(code: .invalidArgument, message: message)
+  }
+}
+
+/// One command.
+enum ControlCommand {
+  /// What `set` changes; nil stays as it is.
+  struct ShapeChange {
+    var kind: IOVIter.Kind?
+    var cleanup: CleanupPolicy?
+    var era: Era?
+  }
+
+  case resetStatistics
+  case set(ShapeChange)
+  case flush
+  case freeze
+  case thaw
+  case drop
+  case checkpoint(String)
+  /// For `extractfs umount` only: where the last word goes.
+  case farewell(String)
+
+  /// Reads commands; all are read before any is done, so a bad line changes nothing.
+  /// - Throws: EINVAL with what is wrong.
+  static func parse(_ text: String) throws(ControlError) -> [ControlCommand] {
+    var commands: [ControlCommand] = []
+    for line in text.split(whereSeparator: \.isNewline) {
+      let words = line.split(whereSeparator: \.isWhitespace).map(String.init)
+      if words.isEmpty || words[0].hasPrefix("#") { continue }
+      commands.append(try parse(words: words))
+    }
+    if commands.isEmpty { throw .invalid("no command; read `help` for the verbs") }
+    return commands
+  }
+
+  private static func parse(words: [String]) throws(ControlError) -> ControlCommand {
+    let arguments = Array(words.dropFirst())
+    switch (words[0], arguments.count) {
+    case ("reset", 1) where arguments[0] == "stats": return .resetStatistics
+    case ("set", 1...): return .set(try parseShape(arguments))
+    case ("flush", 0): return .flush
+    case ("freeze", 0): return .freeze
+    case ("thaw", 0): return .thaw
+    case ("drop", 0): return .drop
+    case ("farewell", 1): return .farewell(arguments[0])
+    case ("checkpoint", 1): return .checkpoint(arguments[0])
+    case ("reset", _), ("set", _), ("flush", _), ("freeze", _), ("thaw", _), ("drop", _),
+      ("checkpoint", _):
+      throw .invalid("wrong arguments for \(words[0]); read `help`")
+    default: throw .invalid("unknown verb \(words[0]); read `help` for the verbs")
+    }
+  }
+
+  private static func parseShape(_ settings: [String]) throws(ControlError) -> ShapeChange {
+    var change = ShapeChange()
+    for setting in settings {
+      let parts = setting.split(separator: "=", maxSplits: 1).map(String.init)
+      guard parts.count == 2 else { throw .invalid("\(setting) is not key=value") }
+      do throws(ShapeOptionError) {
+        switch parts[0] {
+        case "iter": change.kind = try ShapeOption.kind(parts[1])
+        case "cleanup": change.cleanup = try ShapeOption.cleanup(parts[1])
+        case "era": change.era = try ShapeOption.era(parts[1])
+        default:
+          throw ShapeOptionError(message: "unknown key \(parts[0]); set knows iter, cleanup, era")
+        }
+      } catch {
+        throw .invalid(error.message)
+      }
+    }
+    return change
+  }
+
+  static let help = """
+    One command a line; a write returns when it is in force. Read `control` for the last reply.
+
+    reset stats           makes the present figures the new zero     reset stats
+    set iter=KIND         iterator made of each request's buffer:    set iter=bvec
+                          ubuf iovec kvec bvec xarray pipe
+    set cleanup=MODE      auto asks the iterator; pin, get, none     set cleanup=get
+                          force a mode
+    set era=ERA           whose rules are followed: v8               set era=v8
+    flush                 makes what was written durable             flush
+    freeze                holds new writes, waits for those under    freeze
+                          way, flushes
+    thaw                  lets held writes go                        thaw
+    drop                  drops the kernel's cached pages of files   drop
+    checkpoint NAME       flushes and keeps the figures under a      checkpoint after-load
+                          name in stats.json
+
+    Several keys may stand after one `set`. What is set holds from the next request on.
+
+    """
+}
+
+/// A value that an option or `set` does not know.
+public struct ShapeOptionError: Error {
+  /// One line that says which and what would do.
+  public let message: String
+
+  /// Wraps the line.
+  public init(message: String) { self.message = message }
+}
+
+/// The spelling of the shape's settings, for mount options and `control` alike.
+public enum ShapeOption {
+  /// An iterator kind by its name.
+  public static func kind(_ text: String) throws(ShapeOptionError) -> IOVIter.Kind {
+    let kinds: [IOVIter.Kind] = [.ubuf, .iovec, .kvec, .bvec, .xarray, .pipe]
+    if let kind = kinds.first(where: { $0.name == text }) { return kind }
+    throw ShapeOptionError(
+      message: "iter=\(text): use one of \(kinds.map(\.name).joined(separator: ", "))")
+  }
+
+  /// A cleanup policy by its name.
+  public static func cleanup(_ text: String) throws(ShapeOptionError) -> CleanupPolicy {
+    let policies: [CleanupPolicy] = [.auto, .pin, .get, .none]
+    if let policy = policies.first(where: { $0.rawValue == text }) { return policy }
+    throw ShapeOptionError(
+      message: "cleanup=\(text): use one of \(policies.map(\.rawValue).joined(separator: ", "))")
+  }
+
+  /// An era by its name; those that do not work yet are refused by name.
+  public static func era(_ text: String) throws(ShapeOptionError) -> Era {
+    if text == "v8" { return .v8 }
+    if Era(rawValue: text) != nil {
+      throw ShapeOptionError(message: "era=\(text): not in this version; use v8")
+    }
+    throw ShapeOptionError(message: "era=\(text): use v8")
+  }
+}

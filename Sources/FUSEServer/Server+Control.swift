@@ -1,0 +1,67 @@
+// Requests on control files: they run on a queue of their own and answer from there.
+
+import CFuse3
+import Dispatch
+import Glibc
+import Memory
+import Volumes
+
+/// A libfuse request on its way to another thread. libfuse lets any thread answer.
+@safe private struct TravellingRequest: @unchecked Sendable {
+  // Guard of the unchecked Sendable: the worker lets go of the request when it hands it over.
+  let request: fuse_req_t
+}
+
+extension Server {
+  /// Runs `body`, which answers, on the control queue, so that no worker waits for it.
+  func onControlQueue(
+    _ request: fuse_req_t, _ body: @escaping @Sendable (fuse_req_t) throws(Errno) -> Void
+  ) {
+    let travelling = unsafe TravellingRequest(request: request)
+    let descriptor = CurrentThread.descriptor
+    controlQueue.async {
+      CurrentThread.descriptor = descriptor
+      do throws(Errno) {
+        unsafe try body(travelling.request)
+      } catch {
+        unsafe fuse_reply_err(travelling.request, error.rawValue)
+      }
+      CurrentThread.descriptor = -1
+    }
+  }
+
+  /// Drops the kernel's cached pages of the volume's files.
+  func dropCaches() throws(Errno) {
+    for entry in try volume.entries(of: UInt64(FUSE_ROOT_ID)) where entry.type == .regular {
+      let result = unsafe fuse_lowlevel_notify_inval_inode(session, entry.inode, 0, 0)
+      if result < 0 && result != -ENOENT { throw Errno(rawValue: -result) }
+    }
+  }
+}
+
+extension Worker {
+  /// Serves a READ from an open file's text at once, and hands a WRITE to the control queue.
+  func serveControl(_ request: DataRequest, payload: String, from descriptor: Int32) {
+    if request.isWrite {
+      let server = server
+      server.controlQueue.async {
+        do throws(Errno) {
+          let file = try server.control.file(request.inode)
+          guard let accept = file.accept else { throw .notPermitted }
+          try accept(payload)
+          Reply.written(request.length, to: request.unique, on: descriptor)
+        } catch {
+          Reply.error(error, to: request.unique, on: descriptor)
+        }
+      }
+      return
+    }
+    guard let text = server.openControls.text(request.fileHandle) else {
+      Reply.error(Errno(rawValue: EBADF), to: request.unique, on: descriptor)
+      return
+    }
+    let start = min(request.offset, text.count)
+    Reply.bytes(
+      text[start..<min(start + request.length, text.count)], to: request.unique, on: descriptor)
+  }
+}

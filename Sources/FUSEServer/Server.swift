@@ -1,0 +1,296 @@
+// The server: owns what all workers share, mounts, starts the workers, and winds down.
+
+import Block
+import CFuse3
+import DirectIO
+import Dispatch
+import Glibc
+import Memory
+import Synchronization
+import Volumes
+
+/// What a mount is to be like; made from the command line.
+public struct ServerConfiguration: Sendable {
+  /// Where to mount; an existing directory.
+  public var mountpoint: String
+  /// The image's path, for reports.
+  public var imagePath: String
+  /// Options handed through to libfuse, as `allow_other`.
+  public var fuseOptions: [String]
+  /// Whether writes are refused.
+  public var isReadOnly: Bool
+  /// Threads that serve requests.
+  public var workerCount: Int
+  /// Requests that one worker can have at once.
+  public var slotsPerWorker: Int
+  /// The largest request, bytes; a multiple of 4096.
+  public var maxIOBytes: Int
+  /// How long at most an idle worker looks for work before it sleeps.
+  public var spinNanoseconds: Int
+  /// Whether every request is traced to standard error by libfuse.
+  public var isDebugging: Bool
+  /// How users meet the control directory.
+  public var control: ControlDirectory.Visibility
+  /// The seed of every random choice.
+  public var seed: UInt64
+  /// The settings as `config` shows them: names and values.
+  public var report: [(name: String, value: String)]
+
+  /// Makes a configuration; `report` starts empty.
+  public init(
+    mountpoint: String, imagePath: String, fuseOptions: [String], isReadOnly: Bool,
+    workerCount: Int, slotsPerWorker: Int, maxIOBytes: Int, spinNanoseconds: Int,
+    isDebugging: Bool, control: ControlDirectory.Visibility, seed: UInt64
+  ) {
+    self.mountpoint = mountpoint
+    self.imagePath = imagePath
+    self.fuseOptions = fuseOptions
+    self.isReadOnly = isReadOnly
+    self.workerCount = workerCount
+    self.slotsPerWorker = slotsPerWorker
+    self.maxIOBytes = maxIOBytes
+    self.spinNanoseconds = spinNanoseconds
+    self.isDebugging = isDebugging
+    self.control = control
+    self.seed = seed
+    report = []
+  }
+}
+
+/// Why a mount could not be made: one line for the user.
+public struct MountFailure: Error {
+  /// The line.
+  public let message: String
+}
+
+/// A mounted filesystem and everything its workers share.
+@safe public final class Server: @unchecked Sendable {
+  // Guard of the unchecked Sendable: all is set before the workers start, and theirs alone or atomic afterwards.
+  let configuration: ServerConfiguration
+  let device: any BlockDevice
+  let volume: any Volume
+  let memory: RequestMemory
+  /// The shape of the next requests.
+  public let shape: ShapeSetting
+  /// The counters of all workers.
+  public let counters: CounterSet
+  /// The figures that users read.
+  public let statistics: Statistics
+  let ledger: Ledger
+  /// What went wrong with the accounting, if anything did.
+  public let defects: DefectLog
+  private(set) var control: ControlDirectory!
+  let openControls = OpenControlFiles()
+  /// Whom to tell the last word.
+  let farewell = FarewellAddress()
+  /// Control requests run here, one after the other, so that no worker waits for them.
+  let controlQueue = DispatchQueue(label: "extractfs.control")
+  private(set) var gate: WriteGate!
+
+  private(set) var session: OpaquePointer!
+  private(set) var sessionDescriptor: Int32 = -1
+  private var workers: [Worker] = []
+  private var threads: [pthread_t] = []
+  private let frozen = Atomic<Bool>(false)
+  private let stopping = Atomic<Bool>(false)
+  private let running = Atomic<Int>(0)
+
+  /// Puts everything together; nothing is mounted yet.
+  /// - Throws: `.noMemory` if the buffers cannot be had.
+  public init(
+    configuration: ServerConfiguration, device: any BlockDevice, volume: any Volume,
+    shape: RequestShape
+  ) throws(Errno) {
+    self.configuration = configuration
+    self.device = device
+    self.volume = volume
+    self.shape = ShapeSetting(shape)
+    memory = try RequestMemory(
+      workers: configuration.workerCount, slotsPerWorker: configuration.slotsPerWorker,
+      maxIOBytes: configuration.maxIOBytes)
+    counters = CounterSet(count: configuration.workerCount)
+    statistics = Statistics(counters: counters)
+    ledger = Ledger(lineCount: configuration.workerCount * configuration.slotsPerWorker)
+    defects = DefectLog()
+    gate = WriteGate { [unowned self] waiter in
+      workers[waiter.worker].post(request: waiter.request)
+    }
+    control = ControlDirectory(
+      files: makeControlFiles(), visibility: configuration.control, user: getuid(), group: getgid())
+  }
+
+  deinit { if let session = unsafe session { unsafe fuse_session_destroy(session) } }
+
+  /// Whether the request buffers are in huge pages.
+  public var usesHugePages: Bool { memory.isHuge }
+
+  // MARK: State that control changes
+
+  /// Whether writes are held back.
+  var isFrozen: Bool { frozen.load(ordering: .relaxed) }
+  /// Whether the mount is to end.
+  var isStopping: Bool { stopping.load(ordering: .relaxed) }
+
+  /// Holds new writes back and waits until none is under way, then makes the image durable.
+  func freeze() throws(Errno) {
+    frozen.store(true, ordering: .sequentiallyConsistent)
+    while counters.sum(.requestsInflight) > 0 { usleep(200) }
+    try device.flush()
+  }
+
+  /// Lets held writes go.
+  func thaw() {
+    frozen.store(false, ordering: .sequentiallyConsistent)
+    for worker in workers { worker.wake() }
+  }
+
+  // MARK: Mounting
+
+  /// Mounts and starts the workers. When it returns, the mount answers.
+  public func mount() throws(MountFailure) {
+    try openSession()
+    do throws(MountFailure) {
+      try answerInitialization()
+      try startWorkers()
+    } catch {
+      unsafe fuse_session_unmount(session)
+      throw error
+    }
+  }
+
+  /// Makes libfuse's session and its mount, then takes the reading and writing into our own hands.
+  private func openSession() throws(MountFailure) {
+    let options =
+      ["fsname=\(configuration.imagePath.replacing(",", with: "\\,"))", "subtype=extractfs"]
+      + (configuration.isReadOnly ? ["ro"] : []) + configuration.fuseOptions
+    LibfuseLog.install()
+    unsafe session = unsafe Self.makeSession(
+      options: options, isDebugging: configuration.isDebugging,
+      userData: Unmanaged.passUnretained(self).toOpaque())
+    guard unsafe session != nil else {
+      throw MountFailure(message: LibfuseLog.lastLine ?? "libfuse refused the options")
+    }
+    if unsafe fuse_session_mount(session, configuration.mountpoint) != 0 {
+      throw MountFailure(message: LibfuseLog.lastLine ?? "the mount was refused")
+    }
+    sessionDescriptor = unsafe fuse_session_fd(session)
+    var io = fuse_custom_io()
+    unsafe io.read = { descriptor, buffer, count, _ in unsafe Glibc.read(descriptor, buffer, count)
+    }
+    unsafe io.writev = { descriptor, vectors, count, _ in
+      let own = CurrentThread.descriptor
+      return unsafe Glibc.writev(own >= 0 ? own : descriptor, vectors, count)
+    }
+    if unsafe fuse_session_custom_io(session, &io, sessionDescriptor) != 0 {
+      unsafe fuse_session_unmount(session)
+      throw MountFailure(message: "libfuse refused custom I/O")
+    }
+  }
+
+  private static func makeSession(
+    options: [String], isDebugging: Bool, userData: UnsafeMutableRawPointer
+  ) -> OpaquePointer? {
+    let words = ["extractfs", "-o", options.joined(separator: ",")] + (isDebugging ? ["-d"] : [])
+    var arguments = unsafe fuse_args(argc: 0, argv: nil, allocated: 0)
+    for word in words { unsafe fuse_opt_add_arg(&arguments, word) }
+    defer { unsafe fuse_opt_free_args(&arguments) }
+    var operations = SessionOperations.table()
+    return unsafe fuse_session_new(
+      &arguments, &operations, MemoryLayout<fuse_lowlevel_ops>.size, userData)
+  }
+
+  /// The first message is INIT; it is answered here, before any worker reads.
+  private func answerInitialization() throws(MountFailure) {
+    let size = MessageLayout.dataHeader + (1 << 20) + pageSize
+    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 64)
+    defer { unsafe bytes.deallocate() }
+    var count = 0
+    repeat {
+      count = unsafe Glibc.read(sessionDescriptor, bytes.baseAddress, bytes.count)
+    } while count < 0 && errno == EINTR
+    guard count > 0 else {
+      throw MountFailure(message: "the kernel sent no FUSE request: \(describeErrno(errno))")
+    }
+    var buffer = unsafe fuse_buf()
+    unsafe buffer.size = count
+    unsafe buffer.mem = bytes.baseAddress
+    unsafe fuse_session_process_buf(session, &buffer)
+  }
+
+  private func startWorkers() throws(MountFailure) {
+    for index in 0..<configuration.workerCount {
+      let start = WorkerStart(server: self, index: index)
+      let thread = startThread(name: "extractfs-\(index)") { start.run() }
+      switch start.outcome() {
+      case .success(let worker):
+        workers.append(worker)
+        threads.append(thread)
+      case .failure(let error):
+        pthread_join(thread, nil)
+        stop()
+        join()
+        throw MountFailure(
+          message: "worker \(index) cannot start: \(describeErrno(error.rawValue))")
+      }
+    }
+    running.store(workers.count, ordering: .releasing)
+    for worker in workers { worker.wake() }
+  }
+
+  // MARK: Running
+
+  /// Wakes the sleeping worker after `index`, if there is one.
+  func wakeHelper(of index: Int) {
+    let next = index + 1
+    if next < workers.count && workers[next].isAsleep.load(ordering: .relaxed) {
+      workers[next].wake()
+    }
+  }
+
+  /// A worker saw the mount's end: the others are told.
+  func noteWorkerEnded() {
+    stopping.store(true, ordering: .sequentiallyConsistent)
+    for worker in workers { worker.wake() }
+    let left = running.wrappingSubtract(1, ordering: .releasing).newValue
+    if left == 0 { kill(getpid(), SIGUSR2) }
+  }
+
+  /// Whether every worker has given back what it had.
+  public var hasEnded: Bool { running.load(ordering: .acquiring) == 0 }
+
+  /// Unmounts, lazily if files are open, and tells the workers to end.
+  public func stop() {
+    unsafe fuse_session_unmount(session)
+    stopping.store(true, ordering: .sequentiallyConsistent)
+    for worker in workers { worker.wake() }
+    for thread in threads { pthread_kill(thread, SIGUSR1) }
+  }
+
+  /// Asks workers that sleep in a read once more to look at the state; for the time after `stop()`.
+  public func nudge() { for thread in threads { pthread_kill(thread, SIGUSR1) } }
+
+  /// Waits for the workers, and makes what was written durable.
+  public func join() {
+    for thread in threads { pthread_join(thread, nil) }
+    threads = []
+    if !configuration.isReadOnly {
+      do { try device.flush() } catch {
+        defects.note("the last flush failed: errno \(error.rawValue)")
+      }
+    }
+    unsafe fuse_session_unmount(session)
+  }
+
+  /// The ledger's last word: what was taken and not given back, and every other defect, a line each.
+  public func balance() -> [String] {
+    let last = statistics.snapshot()
+    var lines = defects.lines
+    for name in ["sim_pages_pinned", "sim_pages_reffed", "sim_leaks", "sim_double_releases"] {
+      if let value = last[name], value != 0 { lines.append("\(name) \(value)") }
+    }
+    return lines
+  }
+}
+
+/// The text of an errno value.
+public func describeErrno(_ number: Int32) -> String { unsafe String(cString: strerror(number)) }

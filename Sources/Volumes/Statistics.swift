@@ -1,0 +1,200 @@
+// The figures of a mount: gathered once into a snapshot, then written as text or JSON.
+
+import Foundation
+import Histogram
+import Memory
+import Synchronization
+
+/// All figures of a mount at one moment, in the order in which `stats` shows them.
+public struct StatisticsSnapshot: Sendable {
+  /// Names and values.
+  public var values: [(name: String, value: Int)]
+  /// Samples of each distribution by bucket of `CounterBlock`.
+  var distributions: [[Int]]
+
+  /// One `name value` a line.
+  public var text: String {
+    values.map { "\($0.name) \($0.value)\n" }.joined()
+  }
+
+  /// The value of a name, or nil.
+  public subscript(name: String) -> Int? { values.first { $0.name == name }?.value }
+}
+
+/// Reads the counters of a mount; `reset` makes the present state the new zero.
+public final class Statistics: Sendable {
+  private let counters: CounterSet
+  private let baseline: Mutex<Baseline>
+  private let checkpoints = Mutex<[(name: String, time: Timestamp, text: String)]>([])
+
+  private struct Baseline {
+    var counters: [Int]
+    var kinds: [Int]
+    var distributions: [[Int]]
+    var kernel: KernelCounters?
+  }
+
+  /// The version of the layout of `stats.json`.
+  public static let schemaVersion = 1
+
+  /// Counters that are levels, not sums: a reset leaves them alone.
+  private static let levels: Set<Counter> = [.requestsInflight, .simPinnedMaximum]
+
+  /// Starts at the counters' present state.
+  public init(counters: CounterSet) {
+    self.counters = counters
+    baseline = Mutex(
+      Baseline(
+        counters: Counter.allCases.map { _ in 0 }, kinds: Self.kindCells.map { _ in 0 },
+        distributions: Distribution.allCases.map { _ in
+          Array(repeating: 0, count: CounterBlock.bucketCount)
+        }, kernel: KernelCounters.read()))
+  }
+
+  private static let kindCells: [(kind: Int, counter: KindCounter)] =
+    countedKindNames.indices.flatMap { kind in KindCounter.allCases.map { (kind, $0) } }
+
+  /// Makes the present state the new zero for sums. Pages held across the reset are kept in view: what is
+  /// released later was acquired in this period too.
+  public func reset() {
+    let kernel = KernelCounters.read()
+    baseline.withLock { base in
+      let released = counters.sum(.simPinReleased)
+      let put = counters.sum(.simGetReleased)
+      base.counters = Counter.allCases.map { counter in
+        switch counter {
+        case .simPinAcquired: released
+        case .simGetAcquired: put
+        case .simPinReleased: released
+        case .simGetReleased: put
+        default: Self.levels.contains(counter) ? 0 : counters.sum(counter)
+        }
+      }
+      base.kinds = Self.kindCells.map { counters.sum($0.counter, kind: $0.kind) }
+      base.distributions = Distribution.allCases.map { counters.samples(of: $0) }
+      base.kernel = kernel
+    }
+  }
+
+  /// Keeps the present figures under a name; they appear in `stats.json`.
+  public func checkpoint(_ name: String) {
+    let text = snapshot().text
+    checkpoints.withLock { list in
+      list.removeAll { $0.name == name }
+      list.append((name, .now(), text))
+      if list.count > 64 { list.removeFirst() }
+    }
+  }
+
+  /// All figures now. Releases are read before acquisitions, so that what is held is never negative.
+  public func snapshot() -> StatisticsSnapshot {
+    let kernel = KernelCounters.read()
+    return baseline.withLock { base in
+      var now = [Int](repeating: 0, count: Counter.allCases.count)
+      let releases: [Counter] = [.simPinReleased, .simGetReleased]
+      for counter in releases + Counter.allCases.filter({ !releases.contains($0) }) {
+        now[counter.rawValue] = counters.sum(counter) - base.counters[counter.rawValue]
+      }
+      func value(_ counter: Counter) -> Int { now[counter.rawValue] }
+
+      var values: [(name: String, value: Int)] = []
+      for counter in Counter.allCases {
+        if counter == .simLeaks {
+          values.append(("sim_pages_pinned", value(.simPinAcquired) - value(.simPinReleased)))
+          values.append(("sim_pages_reffed", value(.simGetAcquired) - value(.simGetReleased)))
+        }
+        if counter == .requestsRead {
+          values += kindValues(since: base)
+          values += kernelValues(kernel, since: base)
+        }
+        values.append((counter.name, value(counter)))
+      }
+      let distributions = Distribution.allCases.map { distribution in
+        zip(counters.samples(of: distribution), base.distributions[distribution.rawValue]).map(-)
+      }
+      return StatisticsSnapshot(values: values, distributions: distributions)
+    }
+  }
+
+  private func kindValues(since base: Baseline) -> [(name: String, value: Int)] {
+    Self.kindCells.enumerated().map { index, cell in
+      (
+        "sim_\(countedKindNames[cell.kind])_\(cell.counter.name)",
+        counters.sum(cell.counter, kind: cell.kind) - base.kinds[index]
+      )
+    }
+  }
+
+  private func kernelValues(
+    _ kernel: KernelCounters?, since base: Baseline
+  ) -> [(name: String, value: Int)] {
+    guard let kernel, let start = base.kernel else { return [] }
+    return [
+      ("kernel_nr_foll_pin_acquired", kernel.pinAcquired - start.pinAcquired),
+      ("kernel_nr_foll_pin_released", kernel.pinReleased - start.pinReleased),
+    ]
+  }
+
+  /// The snapshot as JSON: version, counters, histograms with percentiles, checkpoints.
+  public func json() -> String {
+    let snapshot = snapshot()
+    var histograms: [String: Any] = [:]
+    for distribution in Distribution.allCases {
+      histograms[distribution.name] = Self.describe(snapshot.distributions[distribution.rawValue])
+    }
+    let marks = checkpoints.withLock { $0 }.map { mark -> [String: Any] in
+      ["name": mark.name, "time": mark.time.seconds, "stats": Self.parse(mark.text)]
+    }
+    let document: [String: Any] = [
+      "schema": Self.schemaVersion,
+      "counters": Dictionary(uniqueKeysWithValues: snapshot.values.map { ($0.name, $0.value) }),
+      "histograms": histograms,
+      "checkpoints": marks,
+    ]
+    return JSONText.make(document)
+  }
+
+  private static func parse(_ text: String) -> [String: Int] {
+    var result: [String: Int] = [:]
+    for line in text.split(separator: "\n") {
+      let words = line.split(separator: " ")
+      if words.count == 2 { result[String(words[0])] = Int(words[1]) }
+    }
+    return result
+  }
+
+  /// Percentiles come from HdrHistogram, fed with the lower bound of each bucket; buckets are a quarter of a
+  /// power of two wide, so a percentile is exact to 25 %.
+  private static func describe(_ samples: [Int]) -> [String: Any] {
+    var histogram = Histogram<UInt64>(
+      highestTrackableValue: 1 << 48, numberOfSignificantValueDigits: .two)
+    var buckets: [[Int]] = []
+    for (bucket, count) in samples.enumerated() where count > 0 {
+      let bound = CounterBlock.lowerBound(ofBucket: bucket)
+      buckets.append([bound, count])
+      histogram.record(min(UInt64(bound), 1 << 47), count: UInt64(count))
+    }
+    var result: [String: Any] = ["count": samples.reduce(0, +), "buckets": buckets]
+    if !buckets.isEmpty {
+      for percentile in [50.0, 90.0, 99.0, 99.9] {
+        let name = "p" + String(describing: percentile).replacing(".0", with: "")
+        result[name] = histogram.valueAtPercentile(percentile)
+      }
+    }
+    return result
+  }
+}
+
+/// JSON text in one style everywhere: sorted keys, indented, a newline at the end.
+public enum JSONText {
+  /// Writes a document made of dictionaries, arrays, strings and numbers.
+  public static func make(_ document: [String: Any]) -> String {
+    do {
+      let data = try JSONSerialization.data(
+        withJSONObject: document, options: [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes])
+      return String(decoding: data, as: UTF8.self) + "\n"
+    } catch {
+      preconditionFailure("a report holds something that JSON has no form for: \(error)")
+    }
+  }
+}

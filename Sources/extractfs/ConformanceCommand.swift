@@ -1,0 +1,35 @@
+// `extractfs conformance`: runs the kernel's vectors against the model.
+
+import ArgumentParser
+import Conformance
+
+struct ConformanceCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "conformance", abstract: "Run conformance vectors (JSON Lines) against the model.",
+    discussion: "Exit code 2 means that a vector failed.")
+
+  @Argument(help: "A directory of *.jsonl files.", completion: .directory)
+  var directory: String
+
+  @Flag(help: "Print JSON.")
+  var json = false
+
+  func run() throws {
+    let report: ConformanceReport
+    do {
+      report = try ConformanceRunner.run(directory: directory)
+    } catch {
+      throw failure("\(directory): \(error)")
+    }
+    if json {
+      emitJSON([
+        "passed": report.passed, "failed": report.failed,
+        "failures": report.failures.map { ["id": $0.id, "difference": $0.difference] },
+      ])
+    } else {
+      for failure in report.failures { emit("\(failure.id): \(failure.difference)\n") }
+      emit("\(report.passed) passed, \(report.failed) failed\n")
+    }
+    if report.failed > 0 { throw Exit.defect }
+  }
+}

@@ -1,0 +1,178 @@
+// The mount options: read from `-o a,b=c`, checked, with defaults from the machine.
+
+import DirectIO
+import FUSEServer
+import Foundation
+import IOVector
+import Memory
+import Volumes
+
+/// A wrong option: one line that says which and what would do.
+struct OptionError: Error {
+  let message: String
+}
+
+/// Everything that `-o` can say.
+struct MountOptions {
+  enum Backend: String, CaseIterable { case uring, sync, memory, null }
+
+  var shape = RequestShape()
+  var volume = "auto"
+  var backend = Backend.uring
+  var direct = true
+  var transport = "auto"
+  var workers: Int
+  var queueDepth: Int
+  var maxIO = 1 << 20
+  var spinMicroseconds: Int
+  var blockSize: Int?
+  var seed: UInt64 = 1
+  var isReadOnly = false
+  var control = ControlDirectory.Visibility.hidden
+  var autoUnmount = false
+  /// Options for libfuse, as they came.
+  var fuse: [String] = []
+
+  /// FUSE's own options without a value.
+  private static let fuseFlags: Set<String> = [
+    "allow_other", "allow_root", "default_permissions", "auto_unmount", "nosuid", "suid", "nodev",
+    "dev", "noexec", "exec", "noatime", "atime", "sync", "async", "dirsync",
+  ]
+  /// Names in PRODUCT's contract that this version does not have yet.
+  private static let later = ["faults"]
+
+  /// The defaults for this machine.
+  init(processors: Int) {
+    workers = max(1, min(4, processors))
+    queueDepth = 32
+    spinMicroseconds = processors > 1 ? 50 : 0
+  }
+
+  /// Reads comma-separated options; a later one wins.
+  mutating func apply(_ text: String) throws(OptionError) {
+    for option in text.split(separator: ",").map(String.init) {
+      let parts = option.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      try apply(name: String(parts[0]), value: parts.count > 1 ? String(parts[1]) : nil, option)
+    }
+  }
+
+  private mutating func apply(
+    name: String, value: String?, _ option: String
+  ) throws(OptionError) {
+    if Self.fuseFlags.contains(name) {
+      if value != nil { throw OptionError(message: "option \(name) takes no value") }
+      fuse.append(name)
+      return
+    }
+    switch name {
+    case "ro", "rw":
+      if value != nil { throw OptionError(message: "option \(name) takes no value") }
+      isReadOnly = name == "ro"
+    case "fsname", "subtype", "max_read": fuse.append(option)
+    default:
+      if Self.later.contains(name) {
+        throw OptionError(message: "option \(name): not in this version")
+      }
+      guard Self.known.contains(name) else {
+        throw OptionError(
+          message: "unknown option \(name); `extractfs mount --help` lists the options")
+      }
+      guard let value, !value.isEmpty else {
+        throw OptionError(message: "option \(name) needs a value, as \(name)=…")
+      }
+      try apply(name: name, value: value)
+    }
+  }
+
+  private static let known: Set<String> = [
+    "iter", "cleanup", "era", "segs", "misalign", "volume", "backend", "direct", "transport",
+    "workers", "queue_depth", "max_io", "spin", "block_size", "seed", "control",
+  ]
+
+  private mutating func apply(name: String, value: String) throws(OptionError) {
+    switch name {
+    case "iter", "cleanup", "era", "segs", "misalign": try applyShape(name, value)
+    case "volume": volume = try choice(name, value, ["auto", "raw"], later: ["ext4"])
+    case "backend":
+      let all = Backend.allCases.map(\.rawValue)
+      backend = Backend(rawValue: try choice(name, value, all, later: ["nbd"])) ?? .uring
+    case "direct": direct = try choice(name, value, ["on", "off"]) == "on"
+    case "transport": transport = try choice(name, value, ["auto", "dev"], later: ["uring"])
+    case "workers": workers = try number(name, value, 1...64)
+    case "queue_depth": queueDepth = try number(name, value, 2...1024)
+    case "max_io":
+      maxIO = try number(name, value, 4096...(1 << 20))
+      if maxIO % 4096 != 0 {
+        throw OptionError(message: "max_io=\(value): must be a multiple of 4096")
+      }
+    case "spin": spinMicroseconds = try number(name, value, 0...10_000)
+    case "block_size":
+      blockSize = Int(try choice(name, value, ["512", "4096"]))
+    case "seed":
+      guard let seed = UInt64(value) else {
+        throw OptionError(message: "seed=\(value): must be a number from 0 to \(UInt64.max)")
+      }
+      self.seed = seed
+    case "control":
+      control =
+        ControlDirectory.Visibility(
+          rawValue: try choice(name, value, ["hidden", "visible", "off"])) ?? .hidden
+    default: preconditionFailure("option \(name) is known but not applied")
+    }
+  }
+
+  private mutating func applyShape(_ name: String, _ value: String) throws(OptionError) {
+    do throws(ShapeOptionError) {
+      switch name {
+      case "iter": shape.kind = try ShapeOption.kind(value)
+      case "cleanup": shape.cleanup = try ShapeOption.cleanup(value)
+      case "era": shape.era = try ShapeOption.era(value)
+      default: break
+      }
+    } catch {
+      throw OptionError(message: error.message)
+    }
+    if name == "segs" { shape.segments = try number(name, value, 1...RequestShape.maxSegments) }
+    if name == "misalign" { shape.misalignment = try number(name, value, 0...4095) }
+  }
+
+  private func number(
+    _ name: String, _ value: String, _ range: ClosedRange<Int>
+  ) throws(OptionError) -> Int {
+    guard let number = parseSize(value), range.contains(number) else {
+      throw OptionError(
+        message:
+          "\(name)=\(value): must be a number from \(range.lowerBound) to \(range.upperBound)")
+    }
+    return number
+  }
+
+  private func choice(
+    _ name: String, _ value: String, _ choices: [String], later: [String] = []
+  ) throws(OptionError) -> String {
+    if choices.contains(value) { return value }
+    let list = choices.joined(separator: ", ")
+    if later.contains(value) {
+      throw OptionError(message: "\(name)=\(value): not in this version; use \(list)")
+    }
+    throw OptionError(message: "\(name)=\(value): use \(list)")
+  }
+
+  static let help = """
+    Mount options (-o name=value,…; defaults first):
+      iter=ubuf|iovec|kvec|bvec|xarray|pipe  iterator made of each request's buffer (pipe: reads only)
+      cleanup=auto|pin|get|none   how pages are held; auto asks the iterator
+      era=v8                      whose rules the model follows
+      segs=N  misalign=BYTES      cut each buffer into N segments, shift it by BYTES (1, 0)
+      volume=auto|raw             raw: the image is one file, DIR/disk
+      backend=uring|sync|memory|null  how bios reach the image
+      direct=on|off               O_DIRECT on the image
+      block_size=512|4096         logical block size (from the image)
+      transport=auto|dev          /dev/fuse
+      workers=N queue_depth=N max_io=BYTES spin=MICROSECONDS  sized from the machine
+      control=hidden|visible|off  how the control directory DIR/.extractfs is met
+      seed=N                      seed of every random choice (1)
+      ro, allow_other, allow_root, default_permissions, nosuid, nodev, auto_unmount, fsname=…,
+      subtype=…                   as in every FUSE filesystem
+    """
+}

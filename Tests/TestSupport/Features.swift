@@ -1,0 +1,94 @@
+// What a machine must have for a test, and whether this one has it.
+
+import Foundation
+
+/// Whether this process may use a path in a way, as access(2) says.
+private func mayAccess(_ path: String, _ mode: CInt) -> Bool {
+  unsafe access(path, mode) == 0
+}
+
+/// Something that not every machine has.
+public enum Feature: String, CaseIterable, Sendable {
+  /// /dev/fuse can be opened, and fusermount3 is there for those who are not root.
+  case fuse = "/dev/fuse"
+  /// The load generator.
+  case fio
+  /// Direct I/O in the directory where tests keep their files.
+  case directIO = "O_DIRECT on the temporary directory"
+  /// A filesystem there for which the kernel pins pages: ext4, XFS, Btrfs or an overlay of these, not
+  /// tmpfs.
+  case pinningFilesystem = "ext4, XFS or Btrfs below the temporary directory"
+  /// The rights of root, for chattr, drop_caches and stat_refresh.
+  case root
+  /// Kernel counters of pinned pages, which root may refresh.
+  case pinCounters = "nr_foll_pin_acquired in /proc/vmstat"
+
+  /// Whether continuous integration demands every feature, so that a missing one fails, not skips.
+  public static let allRequired =
+    ProcessInfo.processInfo.environment["EXTRACTFS_REQUIRE_ALL"] == "1"
+
+  /// Whether this machine has it.
+  public var isPresent: Bool {
+    switch self {
+    case .fuse:
+      mayAccess("/dev/fuse", R_OK | W_OK) && (geteuid() == 0 || Self.inPath("fusermount3"))
+    case .fio: Self.inPath("fio")
+    case .directIO: Self.directIOWorks
+    case .pinningFilesystem: Self.filesystemPins
+    case .root: geteuid() == 0
+    case .pinCounters:
+      mayAccess("/proc/sys/vm/stat_refresh", W_OK) && (try? KernelPins.read()) != nil
+    }
+  }
+
+  /// fio's engine that keeps many requests in flight; containers may forbid io_uring.
+  public static let asynchronousEngine: String = {
+    let probe = try? run([
+      "fio", "--name=probe", "--filename=probe", "--size=4k", "--rw=write", "--ioengine=io_uring",
+    ])
+    return probe?.exitCode == 0 ? "io_uring" : "libaio"
+  }()
+
+  /// Whether a test that needs these may run: they are there, or nothing may be skipped.
+  public static func permit(_ features: [Feature]) -> Bool {
+    allRequired || features.allSatisfy(\.isPresent)
+  }
+
+  private static func inPath(_ program: String) -> Bool {
+    let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
+    return path.split(separator: ":").contains { mayAccess("\($0)/\(program)", X_OK) }
+  }
+
+  private static let directIOWorks: Bool =
+    (try? withTemporaryDirectory { directory in
+      let file = directory.appending(path: "probe")
+      try makeSparseFile(file, sizeBytes: 4096)
+      return try OpenFile(file.path, .direct)
+        .read(into: AlignedBuffer(count: 4096), count: 4096, at: 0) == 4096
+    }) ?? false
+
+  private static let filesystemPins: Bool = {
+    let type = try? run(["stat", "-f", "-c", "%T", scratchDirectory.path]).output
+    let name = type?.trimmingCharacters(in: .whitespacesAndNewlines) ?? ""
+    return ["ext2/ext3", "xfs", "btrfs", "overlayfs"].contains(name)
+  }()
+}
+
+/// The kernel's own count of pinned pages, over all processes.
+public struct KernelPins: Sendable, Equatable {
+  /// Pages pinned since boot.
+  public let acquired: Int
+  /// Pages unpinned since boot.
+  public let released: Int
+
+  /// Reads the counters after folding in what each CPU has not reported yet (needs root).
+  public static func read() throws -> KernelPins {
+    try Data("1".utf8).write(to: URL(filePath: "/proc/sys/vm/stat_refresh"))
+    let text = try String(contentsOf: URL(filePath: "/proc/vmstat"), encoding: .utf8)
+    let values = try Statistics(parsing: text)
+    guard let acquired = values["nr_foll_pin_acquired"],
+      let released = values["nr_foll_pin_released"]
+    else { throw TestFailure("/proc/vmstat does not count pins") }
+    return KernelPins(acquired: acquired, released: released)
+  }
+}

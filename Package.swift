@@ -58,7 +58,7 @@ let package = Package(
     .testTarget(
       name: "BlockTests", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),
     .testTarget(
-      name: "ConformanceTests", dependencies: ["Conformance"],
+      name: "ConformanceTests", dependencies: ["Conformance", "Memory"],
       resources: [.copy("Vectors")], swiftSettings: strict),
     .testTarget(
       name: "DirectIOTests",

@@ -8,6 +8,12 @@ public struct ConformanceReport: Sendable {
     public let id: String
     /// Path, expectation and finding of the first difference, or why the vector cannot be run.
     public let difference: String
+
+    /// Makes a failure.
+    public init(id: String, difference: String) {
+      self.id = id
+      self.difference = difference
+    }
   }
 
   /// Passed and failed vectors of one family.

@@ -15,7 +15,9 @@ final class World {
   let scatteredPages: Int
 
   /// The most pages that a vector may describe.
-  static let maxPages = 1 << 16
+  static let maxPages = 1 << 12
+  /// The most user or vmalloc pages that it may map.
+  static let maxMappings = 1 << 16
 
   /// Builds the machine.
   /// - Parameters:
@@ -92,7 +94,7 @@ final class World {
         entries[UInt64(first + index)] = PageTableEntry(
           page: Page(page + index), protection: protection, copy: Page(copy + index))
       }
-      if entries.count > maxPages { throw VectorError(text: "too many user pages") }
+      if entries.count > maxMappings { throw VectorError(text: "too many user pages") }
     }
     return entries
   }
@@ -126,9 +128,9 @@ final class World {
     var pages: [Page] = []
     for run in try input.arrayIfPresent("vmap") {
       let parts = try run.array("vmap", count: 3...3)
-      let first = try parts[0].int("vmalloc page", 0...maxPages)
+      let first = try parts[0].int("vmalloc page", 0...maxMappings)
       let page = try parts[1].int("page", 0...1 << 31)
-      let count = try parts[2].int("count", 0...maxPages)
+      let count = try parts[2].int("count", 0...maxMappings)
       while pages.count < first + count { pages.append(Page(KernelMap.unmapped)) }
       for index in 0..<count { pages[first + index] = Page(page + index) }
     }

@@ -5,7 +5,7 @@ import Memory
 /// A range of user or kernel addresses.
 ///
 /// Kernel: `struct iovec` and `struct kvec`, include/linux/uio.h, v6.6.
-public struct IOVec: Equatable, Hashable, Sendable {
+public struct IOVec: Equatable, Hashable, BitwiseCopyable, Sendable {
   /// Address of the first byte.
   public var base: UInt64
   /// Bytes; a negative value stands for a length with its sign bit set, which import refuses.
@@ -22,7 +22,7 @@ public struct IOVec: Equatable, Hashable, Sendable {
 /// A range of physically contiguous bytes.
 ///
 /// Kernel: `struct bio_vec`, include/linux/bvec.h, v6.6.
-public struct BioVec: Equatable, Hashable, Sendable {
+public struct BioVec: Equatable, Hashable, BitwiseCopyable, Sendable {
   /// The page from whose start `offset` counts.
   public var page: Page
   /// Bytes from the start of `page` to the first byte; may exceed a page.

@@ -21,7 +21,7 @@
 /// Consecutive indexes are physically contiguous. A page beyond the table can be named, but not counted.
 ///
 /// Kernel: `struct page`, as its page frame number.
-public struct Page: Equatable, Hashable, Comparable, Sendable {
+public struct Page: Equatable, Hashable, Comparable, BitwiseCopyable, Sendable {
   /// Place in the page table.
   public let index: UInt32
 
@@ -42,7 +42,7 @@ public struct Page: Equatable, Hashable, Comparable, Sendable {
 }
 
 /// Consecutive pages.
-public struct PageRun: Equatable, Hashable, Sendable {
+public struct PageRun: Equatable, Hashable, BitwiseCopyable, Sendable {
   /// The first page.
   public var first: Page
   /// How many.

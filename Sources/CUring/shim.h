@@ -1,4 +1,8 @@
 /* liburing: what C insists upon, then the library's own header. */
 #pragma once
+/* fd_set first, as Swift's own module of the C library has it: _GNU_SOURCE renames its member, and two modules
+   that differ in it cannot be imported together. Then the feature tests are made once more. */
+#include <sys/select.h>
+#undef _FEATURES_H
 #define _GNU_SOURCE
 #include <liburing.h>

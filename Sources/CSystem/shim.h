@@ -7,6 +7,7 @@
 #include <linux/falloc.h>
 #include <linux/stat.h>
 #include <pthread.h>
+#include <spawn.h>
 #include <sys/eventfd.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
@@ -20,6 +21,7 @@ int fallocate(int descriptor, int mode, off_t offset, off_t length);
 int statx(int directory, const char *path, int flags, unsigned int mask, struct statx *answer);
 
 int pipe2(int ends[2], int flags);
+int posix_spawn_file_actions_addclosefrom_np(posix_spawn_file_actions_t *actions, int first);
 int pthread_setname_np(pthread_t thread, const char *name);
 
 /* Flags that glibc has as enumerations, which Swift takes apart. */

@@ -38,6 +38,8 @@ struct BackgroundStart {
     unsafe posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0)
     unsafe posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
     unsafe posix_spawn_file_actions_adddup2(&actions, writeEnd, childEnd)
+    // Nothing else of the caller's: who waits for a pipe or a socket to close would wait for the unmount.
+    unsafe posix_spawn_file_actions_addclosefrom_np(&actions, childEnd + 1)
     var attributes = posix_spawnattr_t()
     unsafe posix_spawnattr_init(&attributes)
     defer { unsafe posix_spawnattr_destroy(&attributes) }

@@ -43,8 +43,10 @@ extension DirectIOEngine {
 
   /// Whether the body's segments can be handed to the device as they are.
   ///
-  /// A pipe gives out its pages in order, so with edges all of it is bounced.
+  /// A pipe gives out its pages in order, so with edges all of it is bounced. So is kernel memory under the rules
+  /// before the series, for which no reference could be taken.
   private func bodyIsAligned(_ state: RequestState, skip: Int, count: Int) -> Bool {
+    if state.request.shape.refusesKernelMemory { return false }
     if state.iterator.kind == .pipe { return count == state.request.length }
     var body = state.iterator
     body.advance(by: skip)
@@ -122,10 +124,11 @@ extension DirectIOEngine {
   ) throws(Errno) {
     let request = unsafe table[index].request
     var bio = try pool.makeBio(
-      request.isWrite ? .write : .read, sector: UInt64(position >> 9), token: index)
+      request.isWrite ? .write : .read, sector: UInt64(position >> 9), token: index,
+      era: request.shape.era)
     let before = held()
     do throws(Errno) {
-      try bio.fill(from: &body, limits: limits, policy: request.shape.cleanup)
+      try bio.fill(from: &body, limits: limits, policy: request.shape.policy)
     } catch {
       bio.end(error)
       throw error

@@ -162,7 +162,7 @@ struct MountOptions {
     Mount options (-o name=value,…; defaults first):
       iter=ubuf|iovec|kvec|bvec|xarray|pipe  iterator made of each request's buffer (pipe: reads only)
       cleanup=auto|pin|get|none   how pages are held; auto asks the iterator
-      era=v8                      whose rules the model follows
+      era=v8|get|merged           whose rules the model follows: the series, those before it, Linux 6.5
       segs=N  misalign=BYTES      cut each buffer into N segments, shift it by BYTES (1, 0)
       volume=auto|raw             raw: the image is one file, DIR/disk
       backend=uring|sync|memory|null  how bios reach the image

@@ -9,7 +9,7 @@ import TestSupport
 final class ScriptedDevice: BlockDevice, @unchecked Sendable {
   // Guard of the unchecked Sendable: a test uses it from one thread.
   let name = "scripted"
-  let limits: QueueLimits
+  var limits: QueueLimits
   let isReadOnly = false
   var bytes: [UInt8]
   var generator: SeededGenerator

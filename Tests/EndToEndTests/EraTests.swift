@@ -1,0 +1,117 @@
+// One mount under the rules before the series, of the series, and as merged.
+
+import Foundation
+import TestSupport
+import Testing
+
+extension EndToEnd {
+  @Suite("The eras of one mount")
+  struct EraTests {
+    private static let eras = ["get", "v8", "merged"]
+
+    /// Bytes of each transfer: four requests of the largest size.
+    private let sizeBytes = 4 << 20
+
+    /// What the series says is counted for a transfer, in pages but for the bounced bytes.
+    private func expected(_ kind: String, _ era: String, isRead: Bool) -> [String: Int] {
+      let pages = sizeBytes / 4096
+      // A pipe only takes data in; writes are those of plain user memory.
+      let kind = kind == "pipe" && !isRead ? "ubuf" : kind
+      let isUser = kind == "ubuf" || kind == "iovec"
+      let isCopied = era == "get" && kind == "kvec"
+      let references = era == "get" && !isCopied ? pages : 0
+      let pins = era != "get" && isUser ? pages : 0
+      return [
+        "sim_nr_foll_pin_acquired": pins, "sim_nr_foll_pin_released": pins,
+        "sim_nr_foll_get_acquired": references, "sim_nr_foll_get_released": references,
+        "sim_pages_listed": era != "get" && !isUser ? pages : 0,
+        "bounced_bytes": isCopied ? sizeBytes : 0, "same_page_merges": 0,
+        "sim_zero_page_uses": 0,
+      ]
+    }
+
+    private func expect(
+      _ expected: [String: Int], since before: Statistics, _ mount: Mount, _ what: String
+    ) throws {
+      let after = try mount.statistics()
+      #expect(after.imbalances == [], "\(what)")
+      for (name, value) in expected {
+        #expect(try after.change(of: name, since: before) == value, "\(name) at \(what)")
+      }
+    }
+
+    @Test(
+      "count what the series says for every kind, and move the same data", .needs(.fuse, .directIO),
+      arguments: iteratorKinds)
+    func figures(kind: String) throws {
+      try withMount(options: "iter=\(kind)", imageSizeBytes: 16 << 20) { mount in
+        var generator = SeededGenerator(seed: 17)
+        let (data, found) = (AlignedBuffer(count: sizeBytes), AlignedBuffer(count: sizeBytes))
+        let disk = try OpenFile(mount.disk, [.write, .direct])
+        for era in Self.eras {
+          try mount.control("set era=\(era)")
+          #expect(try mount.read("config").contains("era=\(era)\n"))
+          data.fill(count: sizeBytes, using: &generator)
+          found.fill(with: 0)
+          var before = try mount.statistics()
+          try disk.write(from: data, count: sizeBytes, at: 0)
+          try expect(
+            expected(kind, era, isRead: false), since: before, mount, "a write under \(era)")
+          before = try mount.statistics()
+          try disk.read(into: found, count: sizeBytes, at: 0)
+          try expect(expected(kind, era, isRead: true), since: before, mount, "a read under \(era)")
+          #expect(found.firstDifference(from: data, count: sizeBytes) == nil, "\(era)")
+        }
+      }
+    }
+
+    @Test(
+      "pass fio's verification one after the other, with pins, references and neither",
+      .needs(.fuse, .fio, .directIO))
+    func verification() throws {
+      try withMount(options: "segs=3,misalign=512,era=get", imageSizeBytes: 32 << 20) { mount in
+        for era in Self.eras {
+          try mount.control("set era=\(era)")
+          let before = try mount.statistics()
+          try run([
+            "fio", "--filename=\(mount.disk)", "--direct=1",
+            "--ioengine=\(Feature.asynchronousEngine)", "--iodepth=8", "--rw=randwrite",
+            "--verify=crc32c", "--verify_fatal=1", "--allow_file_create=0", "--fallocate=none",
+            "--bsrange=512-64k", "--size=16M", "--name=\(era)",
+          ]).checked()
+          let after = try mount.statistics()
+          #expect(after.imbalances == [])
+          let (taken, none) = era == "get" ? ("get", "pin") : ("pin", "get")
+          #expect(try after.change(of: "sim_nr_foll_\(taken)_acquired", since: before) > 0)
+          #expect(try after.change(of: "sim_nr_foll_\(none)_acquired", since: before) == 0)
+        }
+      }
+    }
+
+    @Test(
+      "change under load without a request that is released by other rules",
+      .needs(.fuse, .fio, .directIO))
+    func changeUnderLoad() throws {
+      try withMount(imageSizeBytes: 32 << 20) { mount in
+        try onThreads(2) { thread in
+          if thread == 0 {
+            try run([
+              "fio", "--filename=\(mount.disk)", "--direct=1",
+              "--ioengine=\(Feature.asynchronousEngine)", "--iodepth=16", "--rw=randrw", "--bs=16k",
+              "--allow_file_create=0", "--fallocate=none", "--size=32M", "--loops=4",
+              "--name=load",
+            ]).checked()
+          } else {
+            for round in 0..<60 {
+              try mount.control("set era=\(Self.eras[round % 3])")
+              usleep(10_000)
+            }
+          }
+        }
+        let figures = try mount.statistics()
+        #expect(figures.imbalances == [])
+        #expect(figures["io_errors"] == 0)
+      }
+    }
+  }
+}

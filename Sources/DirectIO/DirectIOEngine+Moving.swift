@@ -70,25 +70,25 @@ extension DirectIOEngine {
     let tail = unsafe table[index].tail
     let headIsOneBlock = head.byteCount == block
     if head.byteCount > 0 && (head.hasPartialHead || (headIsOneBlock && head.hasPartialTail())) {
-      submitBounce(
-        index, .read, deviceOffset: head.deviceOffset, page: head.page, offset: 0, count: block)
+      fetchBlock(index, deviceOffset: head.deviceOffset, page: head.page, offset: 0)
     }
     if head.byteCount > block && head.hasPartialTail() {
       let last = head.byteCount - block
-      submitBounce(
-        index, .read, deviceOffset: head.deviceOffset + last, page: head.page, offset: last,
-        count: block)
+      fetchBlock(
+        index, deviceOffset: head.deviceOffset + last, page: head.page, offset: last)
     }
     if tail.byteCount > 0 {
-      submitBounce(
-        index, .read, deviceOffset: tail.deviceOffset, page: tail.page, offset: 0, count: block)
+      fetchBlock(index, deviceOffset: tail.deviceOffset, page: tail.page, offset: 0)
     }
   }
 
   /// Moves the data: bounced parts through the bounce buffer, the body from or to where it is.
   func move(_ index: Int) {
     let request = unsafe table[index].request
-    if request.isWrite { copyCallerToBounced(index) }
+    if request.isWrite {
+      copyCallerToBounced(index)
+      submitPadding(index)
+    }
     for part in unsafe [table[index].head, table[index].tail] where part.byteCount > 0 {
       submitBounce(
         index, request.isWrite ? .write : .read, deviceOffset: part.deviceOffset, page: part.page,
@@ -153,14 +153,14 @@ extension DirectIOEngine {
   }
 
   /// Pages on which this worker holds something now.
-  private func held() -> Int {
+  func held() -> Int {
     let counters = context.counters
     return counters.value(of: .simPinAcquired) &- counters.value(of: .simPinReleased)
       &+ counters.value(of: .simGetAcquired) &- counters.value(of: .simGetReleased)
   }
 
   /// A bio on the engine's own pages: nothing is taken on them, nothing is released.
-  private func submitBounce(
+  func submitBounce(
     _ index: Int, _ operation: BioOperation, deviceOffset: Int, page: Page, offset: Int, count: Int
   ) {
     do throws(Errno) {
@@ -188,7 +188,7 @@ extension DirectIOEngine {
     }
   }
 
-  private func fail(_ index: Int, _ error: Errno) {
+  func fail(_ index: Int, _ error: Errno) {
     if unsafe table[index].errorNumber == 0 { unsafe table[index].errorNumber = error.rawValue }
   }
 

@@ -9,7 +9,8 @@ import Memory
 ///
 /// Whole blocks at suitable addresses move without a copy: the bios' segments are the caller's buffer. Whatever is
 /// left at the edges, or all of it where addresses do not suit, goes through a bounce buffer; a write that covers a
-/// block in part reads that block first, and has the write gate to itself meanwhile.
+/// block in part reads that block first, and has the write gate to itself meanwhile. Where nothing was ever written
+/// the rest of a filesystem block is padded with zeroes instead.
 ///
 /// Kernel: `iomap_dio_rw()`, fs/iomap/direct-io.c, v6.6. Differs: the kernel refuses what is not aligned to the
 /// logical block, or leaves it to the page cache.
@@ -61,7 +62,8 @@ import Memory
     self.defects = defects
     self.context = context
     limits = device.limits
-    let biosPerRequest = 4 + maxIOBytes / (256 * pageSize) * 4
+    // Head, tail, the zeroes around them, and the body.
+    let biosPerRequest = 6 + maxIOBytes / (256 * pageSize) * 4
     pool = BioPool(slotCount: requestCount * biosPerRequest, context: context)
     queue = try device.makeQueue(
       pool: pool, depth: requestCount * biosPerRequest, context: context)
@@ -143,8 +145,9 @@ import Memory
     if request.length == 0 { return finish(index) }
     unsafe state.pointee.iterator = buffers.iterator(index, for: request)
     unsafe plan(state)
-    let needsEdges = unsafe request.isWrite && edgesArePartial(state.pointee)
+    unsafe state.pointee.padding = ZeroPadding()
     if request.isWrite {
+      let needsEdges = unsafe edgesArePartial(state.pointee) || mayPad(request)
       unsafe state.pointee.holdsGateExclusively = needsEdges
       unsafe state.pointee.holdsGate = true
       let waiter = WriteGate.Waiter(worker: worker, request: index, isExclusive: needsEdges)
@@ -177,6 +180,11 @@ import Memory
   }
 
   private func proceed(_ index: Int) {
+    if unsafe table[index].holdsGate && table[index].holdsGateExclusively
+      && table[index].request.zeroing != .off
+    {
+      unsafe table[index].padding = padding(for: table[index].request)
+    }
     if unsafe table[index].request.isWrite && edgesArePartial(table[index]) {
       unsafe table[index].phase = .readingEdges
       readEdges(index)

@@ -21,11 +21,13 @@ public struct DirectRequest {
   public var dataOffset: Int
   /// The iterator to make, and the rules.
   public var shape: RequestShape
+  /// What a write does about fresh blocks that it covers in part.
+  public var zeroing: Zeroing
 
   /// Puts a request together.
   public init(
     isWrite: Bool, unique: UInt64, inode: UInt64, fileOffset: Int, deviceOffset: Int, length: Int,
-    dataOffset: Int, shape: RequestShape
+    dataOffset: Int, shape: RequestShape, zeroing: Zeroing = .off
   ) {
     self.isWrite = isWrite
     self.unique = unique
@@ -35,6 +37,7 @@ public struct DirectRequest {
     self.length = length
     self.dataOffset = dataOffset
     self.shape = shape
+    self.zeroing = zeroing
   }
 }
 
@@ -97,6 +100,8 @@ struct RequestState {
   var bodyCount = 0
   /// Bytes after them.
   var tail = BouncedPart()
+  /// Zeroes around a write into fresh space.
+  var padding = ZeroPadding()
   /// Bios under way.
   var pendingBios = 0
   /// The first error, as an errno, or 0.

@@ -69,6 +69,8 @@ public struct MountFailure: Error {
   let configuration: ServerConfiguration
   let device: any BlockDevice
   let volume: any Volume
+  /// What writes into fresh space do; the volume's, asked once.
+  let zeroing: Zeroing
   let memory: RequestMemory
   /// The shape of the next requests.
   public let shape: ShapeSetting
@@ -104,6 +106,7 @@ public struct MountFailure: Error {
     self.configuration = configuration
     self.device = device
     self.volume = volume
+    zeroing = volume.zeroing
     self.shape = ShapeSetting(shape)
     memory = try RequestMemory(
       workers: configuration.workerCount, slotsPerWorker: configuration.slotsPerWorker,

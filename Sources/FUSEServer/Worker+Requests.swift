@@ -130,7 +130,7 @@ extension Worker {
         DirectRequest(
           isWrite: request.isWrite, unique: request.unique, inode: request.inode,
           fileOffset: request.offset, deviceOffset: extent.deviceOffset, length: length,
-          dataOffset: slots[slot].dataOffset, shape: shape))
+          dataOffset: slots[slot].dataOffset, shape: shape, zeroing: server.zeroing))
     } catch {
       answer(FinishedRequest(index: slot, error: error, latencyNanoseconds: 0))
     }

@@ -26,6 +26,7 @@ struct MountOptions {
   var maxIO = 1 << 20
   var spinMicroseconds: Int
   var blockSize: Int?
+  var zeroing = true
   var seed: UInt64 = 1
   var isReadOnly = false
   var control = ControlDirectory.Visibility.hidden
@@ -86,7 +87,7 @@ struct MountOptions {
 
   private static let known: Set<String> = [
     "iter", "cleanup", "era", "segs", "misalign", "volume", "backend", "direct", "transport",
-    "workers", "queue_depth", "max_io", "spin", "block_size", "seed", "control",
+    "workers", "queue_depth", "max_io", "spin", "block_size", "zeroing", "seed", "control",
   ]
 
   private mutating func apply(name: String, value: String) throws(OptionError) {
@@ -108,6 +109,7 @@ struct MountOptions {
     case "spin": spinMicroseconds = try number(name, value, 0...10_000)
     case "block_size":
       blockSize = Int(try choice(name, value, ["512", "4096"]))
+    case "zeroing": zeroing = try choice(name, value, ["on", "off"]) == "on"
     case "seed":
       guard let seed = UInt64(value) else {
         throw OptionError(message: "seed=\(value): must be a number from 0 to \(UInt64.max)")
@@ -168,6 +170,7 @@ struct MountOptions {
       backend=uring|sync|memory|null  how bios reach the image
       direct=on|off               O_DIRECT on the image
       block_size=512|4096         logical block size (from the image)
+      zeroing=on|off              writes of less than 4096 bytes into holes of the image pad with the zero page
       transport=auto|dev          /dev/fuse
       workers=N queue_depth=N max_io=BYTES spin=MICROSECONDS  sized from the machine
       control=hidden|visible|off  how the control directory DIR/.extractfs is met

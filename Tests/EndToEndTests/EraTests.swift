@@ -66,6 +66,37 @@ extension EndToEnd {
     }
 
     @Test(
+      "treat the zero page as the series says", .needs(.fuse, .directIO), arguments: [true, false])
+    func zeroPage(isOn: Bool) throws {
+      let options = "block_size=512,zeroing=\(isOn ? "on" : "off")"
+      try withMount(options: options, imageSizeBytes: 1 << 20) { mount in
+        let buffer = AlignedBuffer(count: 512)
+        buffer.fill(with: 0xC3)
+        let disk = try OpenFile(mount.disk, [.write, .direct])
+        // A filesystem of blocks larger than these would hold data where holes are expected.
+        for (index, era) in Self.eras.enumerated() {
+          try mount.control("set era=\(era)")
+          let before = try mount.statistics()
+          try disk.write(from: buffer, count: 512, at: (index + 1) * 128 << 10 | 1024)
+          let zeroes = isOn ? 2 : 0
+          try expect(
+            [
+              "sim_zero_page_uses": zeroes, "bounced_bytes": 0,
+              "sim_nr_foll_get_acquired": era == "get" ? 1 + zeroes : 0,
+              "sim_nr_foll_get_released": era == "get" ? 1 + zeroes : 0,
+              "sim_nr_foll_pin_acquired": era == "get" ? 0 : 1,
+            ], since: before, mount, "512 bytes into a hole under \(era)")
+        }
+        let found = AlignedBuffer(count: 1 << 20)
+        try disk.read(into: found, count: found.count, at: 0)
+        for offset in stride(from: 0, to: found.count, by: 512) {
+          let isWritten = [1, 2, 3].contains { offset == $0 * 128 << 10 | 1024 }
+          #expect(found[offset] == (isWritten ? 0xC3 : 0) && found[offset + 511] == found[offset])
+        }
+      }
+    }
+
+    @Test(
       "pass fio's verification one after the other, with pins, references and neither",
       .needs(.fuse, .fio, .directIO))
     func verification() throws {

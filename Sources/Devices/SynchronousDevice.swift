@@ -126,5 +126,7 @@ func countTransfer(_ bio: borrowing Bio, in context: MemoryContext) {
 
 extension Bio {
   /// Whether data goes to the device.
-  var isWrite: Bool { operation == .write || operation == .zoneAppend }
+  var isWrite: Bool {
+    operation == .write || operation == .zoneAppend || operation == .driverOut
+  }
 }

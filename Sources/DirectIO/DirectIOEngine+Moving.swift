@@ -85,6 +85,7 @@ extension DirectIOEngine {
   /// Moves the data: bounced parts through the bounce buffer, the body from or to where it is.
   func move(_ index: Int) {
     let request = unsafe table[index].request
+    if request.isPassThrough { return movePassThrough(index) }
     if request.isWrite {
       copyCallerToBounced(index)
       submitPadding(index)
@@ -142,7 +143,7 @@ extension DirectIOEngine {
     queue.submit(bio)
   }
 
-  private func enterLedger(_ index: Int) {
+  func enterLedger(_ index: Int) {
     let state = unsafe table[index]
     unsafe table[index].takenNanoseconds = state.startNanoseconds
     ledger.enter(
@@ -217,7 +218,7 @@ extension DirectIOEngine {
     unsafe copy(table[index].tail, from: &iterator)
   }
 
-  private func copy(_ part: BouncedPart, from iterator: inout IOVIter) {
+  func copy(_ part: BouncedPart, from iterator: inout IOVIter) {
     if part.dataCount == 0 { return }
     let bytes = unsafe context.pages.memory(
       at: part.page, offset: part.skip, length: part.dataCount)

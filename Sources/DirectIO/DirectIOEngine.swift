@@ -23,6 +23,8 @@ import Memory
   let ledger: Ledger
   let defects: DefectLog
   let limits: QueueLimits
+  /// What pass-through keeps to: the hardware's limits, which everything else leaves to the kernel below.
+  let passThroughLimits: QueueLimits
   let context: MemoryContext
   let table: UnsafeMutablePointer<RequestState>
   let buffers: RequestBuffers
@@ -45,13 +47,15 @@ import Memory
   ///   - ledger: where who holds what is written.
   ///   - defects: where wrong accounting is named.
   ///   - context: the model's surroundings.
+  ///   - passThroughLimits: what pass-through keeps to; nil for the device's limits.
   ///   - userBase: where the client's address space begins.
   ///   - payloadPage: the first page of a request's buffer; one page more than `maxIOBytes` is there.
   ///   - bouncePage: the first page of a request's bounce buffer; two pages more than `maxIOBytes` are there.
   /// - Throws: what the device's queue could not be made for.
   public init(
     worker: Int, requestCount: Int, maxIOBytes: Int, device: any BlockDevice, gate: WriteGate,
-    ledger: Ledger, defects: DefectLog, context: MemoryContext, userBase: UInt64,
+    ledger: Ledger, defects: DefectLog, context: MemoryContext,
+    passThroughLimits: QueueLimits? = nil, userBase: UInt64,
     payloadPage: (Int) -> Page, bouncePage: (Int) -> Page
   ) throws(Errno) {
     self.worker = worker
@@ -62,6 +66,7 @@ import Memory
     self.defects = defects
     self.context = context
     limits = device.limits
+    self.passThroughLimits = passThroughLimits ?? device.limits
     // Head, tail, the zeroes around them, and the body.
     let biosPerRequest = 6 + maxIOBytes / (256 * pageSize) * 4
     pool = BioPool(slotCount: requestCount * biosPerRequest, context: context)
@@ -144,7 +149,7 @@ import Memory
       alignment(of: request), in: .alignmentBytes)
     if request.length == 0 { return finish(index) }
     unsafe state.pointee.iterator = buffers.iterator(index, for: request)
-    unsafe plan(state)
+    if request.isPassThrough { unsafe planPassThrough(state) } else { unsafe plan(state) }
     unsafe state.pointee.padding = ZeroPadding()
     if request.isWrite {
       let needsEdges = unsafe edgesArePartial(state.pointee) || mayPad(request)

@@ -23,11 +23,14 @@ public struct DirectRequest {
   public var shape: RequestShape
   /// What a write does about fresh blocks that it covers in part.
   public var zeroing: Zeroing
+  /// Whether whole blocks go straight to the device, from a buffer mapped under the hardware's limits.
+  public var isPassThrough: Bool
 
   /// Puts a request together.
   public init(
     isWrite: Bool, unique: UInt64, inode: UInt64, fileOffset: Int, deviceOffset: Int, length: Int,
-    dataOffset: Int, shape: RequestShape, zeroing: Zeroing = .off
+    dataOffset: Int, shape: RequestShape, zeroing: Zeroing = .off,
+    isPassThrough: Bool = false
   ) {
     self.isWrite = isWrite
     self.unique = unique
@@ -38,6 +41,7 @@ public struct DirectRequest {
     self.dataOffset = dataOffset
     self.shape = shape
     self.zeroing = zeroing
+    self.isPassThrough = isPassThrough
   }
 }
 

@@ -77,6 +77,7 @@ extension Server {
   /// The settings in force, `name=value` a line.
   private func configText() -> String {
     let shape = shape.current
+    let hardware = configuration.passThroughLimits ?? device.limits
     var settings: [(name: String, value: String)] = [
       ("iter", shape.kind.name), ("cleanup", shape.cleanup.rawValue), ("era", shape.era.rawValue),
       ("segs", "\(shape.segments)"), ("misalign", "\(shape.misalignment)"),
@@ -89,6 +90,9 @@ extension Server {
       ("max_io", "\(configuration.maxIOBytes)"),
       ("spin", "\(configuration.spinNanoseconds / 1000)"),
       ("huge_pages", memory.isHuge ? "1" : "0"), ("seed", "\(configuration.seed)"),
+      ("max_segments", "\(hardware.maxSegments)"),
+      ("max_segment_size", "\(hardware.maxSegmentSize)"),
+      ("virt_boundary", "\(hardware.virtBoundaryMask == 0 ? 0 : hardware.virtBoundaryMask + 1)"),
       ("frozen", isFrozen ? "1" : "0"), ("pid", "\(getpid())"),
     ]
     settings += configuration.report

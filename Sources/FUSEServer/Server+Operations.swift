@@ -16,6 +16,12 @@ extension Server {
     static let parallelDirectWrites: UInt32 = 1 << 6
   }
 
+  /// What an open file of the volume has as its handle: whether it may be written to by ioctl.
+  enum OpenHandle {
+    static let readOnly: UInt64 = 0
+    static let writable: UInt64 = 1
+  }
+
   // MARK: Setup
 
   /// Agrees with the kernel on sizes and abilities.
@@ -160,7 +166,9 @@ extension Server {
     unsafe attempt(request) { () throws(Errno) in
       if try volume.attributes(of: inode).type == .directory { throw Errno(rawValue: EISDIR) }
       if writes && configuration.isReadOnly { throw .readOnlyFileSystem }
-      unsafe replyOpen(handle: 0, flags: OpenFlags.parallelDirectWrites, request)
+      unsafe replyOpen(
+        handle: writes ? OpenHandle.writable : OpenHandle.readOnly,
+        flags: OpenFlags.parallelDirectWrites, request)
     }
   }
 
@@ -213,7 +221,7 @@ extension Server {
   }
 
   /// Runs `body`, which answers, or answers with the errno that it throws.
-  private func attempt(_ request: fuse_req_t, _ body: () throws(Errno) -> Void) {
+  func attempt(_ request: fuse_req_t, _ body: () throws(Errno) -> Void) {
     do { try body() } catch { unsafe fuse_reply_err(request, error.rawValue) }
   }
 }

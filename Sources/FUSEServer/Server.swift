@@ -33,6 +33,8 @@ public struct ServerConfiguration: Sendable {
   public var control: ControlDirectory.Visibility
   /// The seed of every random choice.
   public var seed: UInt64
+  /// What pass-through requests keep to, or nil for the device's own limits.
+  public var passThroughLimits: QueueLimits?
   /// The settings as `config` shows them: names and values.
   public var report: [(name: String, value: String)]
 

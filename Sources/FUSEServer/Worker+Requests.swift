@@ -94,7 +94,11 @@ extension Worker {
     case Opcode.interrupt:
       // Every request ends by itself in bounded time, so none is cut short; the protocol allows it.
       freeSlot(slot)
+    case Opcode.ioctl where server.isFrozen && message.isPassThroughWrite:
+      heldWrites.append((message.copy(), descriptor))
+      freeSlot(slot)
     default:
+      unsafe slots[slot].unique = message.unique
       unsafe serveByLibfuse(
         slot: slot, message: bytes, isControl: ControlDirectory.owns(message.inode),
         from: descriptor)
@@ -139,6 +143,7 @@ extension Worker {
   /// Answers a request whose I/O is through, and frees its slot.
   func answer(_ finished: FinishedRequest) {
     let slot = unsafe slots[finished.index]
+    if slot.passThrough != nil { return answerPassThrough(finished) }
     if let flush = unsafe slot.flushRequest {
       unsafe slots[finished.index].flushRequest = nil
       CurrentThread.descriptor = slot.descriptor
@@ -195,7 +200,7 @@ extension Worker {
     // libfuse reads structures in place: a shifted buffer is moved to where they are aligned.
     let start = unsafe server.memory.map.table.memory(
       at: engine.payloadPage(slot).advanced(by: -1), offset: 0,
-      length: pageSize + MessageLayout.minimumReceive)
+      length: max(pageSize + MessageLayout.minimumReceive, bytes.count))
     let aligned = unsafe slots[slot].dataOffset % 8 == 0
     if !aligned, let target = start.baseAddress, let source = bytes.baseAddress {
       unsafe target.copyMemory(from: source, byteCount: min(bytes.count, start.count))

@@ -93,6 +93,7 @@ struct Daemon {
       ("transport", "dev"), ("zeroing", options.zeroing ? "on" : "off"),
       ("control", options.control.rawValue),
     ]
+    configuration.passThroughLimits = options.passThroughLimits(of: device.limits)
     let volume = RawVolume(
       device: device, user: getuid(), group: getgid(),
       zeroing: options.zeroing ? .ask(blockBytes: 4096) : .off)

@@ -1,5 +1,6 @@
 // The mount options: read from `-o a,b=c`, checked, with defaults from the machine.
 
+import Block
 import DirectIO
 import FUSEServer
 import Foundation
@@ -27,6 +28,10 @@ struct MountOptions {
   var spinMicroseconds: Int
   var blockSize: Int?
   var zeroing = true
+  /// What pass-through keeps to; nil for the usual limits.
+  var maxSegments: Int?
+  var maxSegmentBytes: Int?
+  var virtBoundaryBytes = 0
   var seed: UInt64 = 1
   var isReadOnly = false
   var control = ControlDirectory.Visibility.hidden
@@ -88,6 +93,7 @@ struct MountOptions {
   private static let known: Set<String> = [
     "iter", "cleanup", "era", "segs", "misalign", "volume", "backend", "direct", "transport",
     "workers", "queue_depth", "max_io", "spin", "block_size", "zeroing", "seed", "control",
+    "max_segments", "max_segment_size", "virt_boundary",
   ]
 
   private mutating func apply(name: String, value: String) throws(OptionError) {
@@ -109,6 +115,10 @@ struct MountOptions {
     case "spin": spinMicroseconds = try number(name, value, 0...10_000)
     case "block_size":
       blockSize = Int(try choice(name, value, ["512", "4096"]))
+    case "max_segments": maxSegments = try number(name, value, 1...256)
+    case "max_segment_size": maxSegmentBytes = try number(name, value, 4096...(1 << 20))
+    case "virt_boundary":
+      virtBoundaryBytes = Int(try choice(name, value, ["0", "512", "4096"])) ?? 0
     case "zeroing": zeroing = try choice(name, value, ["on", "off"]) == "on"
     case "seed":
       guard let seed = UInt64(value) else {
@@ -171,6 +181,8 @@ struct MountOptions {
       direct=on|off               O_DIRECT on the image
       block_size=512|4096         logical block size (from the image)
       zeroing=on|off              writes of less than 4096 bytes into holes of the image pad with the zero page
+      max_segments=N max_segment_size=BYTES virt_boundary=0|512|4096  the hardware's limits that
+                                  pass-through requests keep to (128, 65536, none)
       transport=auto|dev          /dev/fuse
       workers=N queue_depth=N max_io=BYTES spin=MICROSECONDS  sized from the machine
       control=hidden|visible|off  how the control directory DIR/.extractfs is met
@@ -178,4 +190,15 @@ struct MountOptions {
       ro, allow_other, allow_root, default_permissions, nosuid, nodev, auto_unmount, fsname=…,
       subtype=…                   as in every FUSE filesystem
     """
+}
+
+extension MountOptions {
+  /// A device's limits as pass-through requests are to see them.
+  func passThroughLimits(of device: QueueLimits) -> QueueLimits {
+    var limits = device
+    if let maxSegments { limits.maxSegments = maxSegments }
+    if let maxSegmentBytes { limits.maxSegmentSize = UInt32(maxSegmentBytes) }
+    limits.virtBoundaryMask = virtBoundaryBytes == 0 ? 0 : UInt64(virtBoundaryBytes - 1)
+    return limits
+  }
 }

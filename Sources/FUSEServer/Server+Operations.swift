@@ -84,7 +84,9 @@ extension Server {
       return
     }
     unsafe onControlQueue(request) { [self] request throws(Errno) in
-      unsafe replyAttributes(try control.attributes(of: inode), seconds: 0, request)
+      var attributes = try control.attributes(of: inode)
+      attributes.size = max(attributes.size, openControls.largestSize(of: inode))
+      unsafe replyAttributes(attributes, seconds: 0, request)
     }
   }
 
@@ -159,7 +161,8 @@ extension Server {
         let file = try control.file(inode)
         if writes && file.accept == nil { throw Errno(rawValue: EACCES) }
         unsafe replyOpen(
-          handle: openControls.open(file.render()), flags: OpenFlags.directIO, request)
+          handle: openControls.open(file.render(), inode: inode), flags: OpenFlags.directIO, request
+        )
       }
       return
     }

@@ -108,6 +108,20 @@ extension EndToEnd {
       }
     }
 
+    @Test("never tells a size that cuts an open text short", .needs(.fuse))
+    func sizeOfSnapshot() throws {
+      try withMount(imageSizeBytes: 1 << 20) { mount in
+        // The reply in `control` is long at first, then short.
+        try mount.control("checkpoint a-name-that-makes-a-long-reply")
+        let long = try OpenFile(mount.controlFile("control"), .write)
+        let size = try long.sizeBytes()
+        try mount.control("flush")
+        #expect(try long.sizeBytes() == size)
+        let buffer = AlignedBuffer(count: 1 << 12)
+        #expect(try long.read(into: buffer, count: buffer.count, at: 0) == size)
+      }
+    }
+
     @Test("gives the same figures as JSON, with a schema version", .needs(.fuse))
     func json() throws {
       try withMount(imageSizeBytes: 1 << 20) { mount in

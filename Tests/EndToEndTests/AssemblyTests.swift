@@ -11,13 +11,10 @@ extension EndToEnd {
 
     /// The optimised executable: the one under test, or that of the release build.
     static let release: String? = {
-      let candidates = [
-        ProcessInfo.processInfo.environment["EXTRACTFS"],
-        root.appending(path: ".build-release/release/extractfs").path,
-      ]
-      return candidates.compactMap { $0 }.first {
-        $0.contains("release") && FileManager.default.isExecutableFile(atPath: $0)
-      }
+      let built = root.appending(path: ".build-release/release/extractfs").path
+      let path = ProcessInfo.processInfo.environment["EXTRACTFS"] ?? built
+      let isThere = FileManager.default.isExecutableFile(atPath: path)
+      return isThere && path.contains("release") ? path : nil
     }()
 
     private func inspect(_ executable: String) throws -> CommandResult {

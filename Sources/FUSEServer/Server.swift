@@ -244,14 +244,6 @@ public struct MountFailure: Error {
 
   // MARK: Running
 
-  /// Wakes the sleeping worker after `index`, if there is one.
-  func wakeHelper(of index: Int) {
-    let next = index + 1
-    if next < workers.count && workers[next].isAsleep.load(ordering: .relaxed) {
-      workers[next].wake()
-    }
-  }
-
   /// A worker saw the mount's end: the others are told.
   func noteWorkerEnded() {
     stopping.store(true, ordering: .sequentiallyConsistent)

@@ -8,7 +8,7 @@ import Memory
 import Volumes
 
 extension Worker {
-  /// From this size on a request is worth a worker of its own.
+  /// From this size on a request is started at once, alone: copying it costs more than a system call.
   static var largeRequestBytes: Int { 128 << 10 }
   /// Small requests that are taken before their I/O is sent off together.
   static var batchLimit: Int { 16 }
@@ -29,13 +29,9 @@ extension Worker {
         let isLarge = unsafe dispatch(
           slot: slot, message: UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]),
           from: polling.descriptor)
-        if isLarge {
-          noteLargeRequest()
-          return taken
-        }
+        if isLarge { return taken }
       case .nothing:
         freeSlot(slot)
-        largeInARow = 0
         return taken
       case .ended:
         freeSlot(slot)
@@ -44,12 +40,6 @@ extension Worker {
       }
     }
     return taken
-  }
-
-  /// A row of large requests means that copying, not waking, is the cost: then another worker pays.
-  private func noteLargeRequest() {
-    largeInARow &+= 1
-    if largeInARow >= 2 { server.wakeHelper(of: index) }
   }
 
   /// Where a slot's next message goes: placed so that a WRITE's payload starts at the shift that is asked for.

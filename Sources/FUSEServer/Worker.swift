@@ -36,7 +36,6 @@ import Volumes
   let blocking: FuseDevice
   let wakeEvent: Int32
   private let mail = Mutex<[Int]>([])
-  let isAsleep = Atomic<Bool>(false)
 
   let engine: DirectIOEngine
   let slots: UnsafeMutablePointer<RequestSlot>
@@ -51,8 +50,6 @@ import Volumes
   var spin: SpinBudget
   /// Requests that the last look at the device brought.
   var lastTaken = 0
-  /// Large requests taken one after the other without waiting.
-  var largeInARow = 0
 
   /// Makes a worker and all it will need; called on the worker's own thread.
   /// - Throws: the errno of a clone, an eventfd or the device's queue.

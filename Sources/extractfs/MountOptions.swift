@@ -49,9 +49,9 @@ struct MountOptions {
 
   /// The defaults for this machine.
   init(processors: Int) {
-    workers = max(1, min(4, processors))
+    workers = max(2, min(4, processors))
     queueDepth = 32
-    spinMicroseconds = processors > 1 ? 50 : 0
+    spinMicroseconds = 0
   }
 
   /// Reads comma-separated options; a later one wins.

@@ -97,7 +97,9 @@ struct EraTests {
 @Suite("Peer-to-peer memory")
 struct PeerToPeerTests {
   /// A read of four pages of which the third is peer-to-peer memory.
-  private func read(allowed: Bool, era: Era) throws -> (error: Errno?, isBalanced: Bool) {
+  private func read(
+    allowed: Bool, era: Era, isPassThrough: Bool
+  ) throws -> (error: Errno?, isBalanced: Bool) {
     let device = ScriptedDevice(byteCount: 1 << 20, blockSize: 512, seed: 5)
     device.limits.allowsPeerToPeerDMA = allowed
     let fixture = try EngineFixture(device: device)
@@ -105,15 +107,16 @@ struct PeerToPeerTests {
     let error = fixture.result(
       of: DirectRequest(
         isWrite: false, unique: 1, inode: 2, fileOffset: 0, deviceOffset: 0, length: 4 * pageSize,
-        dataOffset: 0, shape: RequestShape(era: era)))
+        dataOffset: 0, shape: RequestShape(era: era), isPassThrough: isPassThrough))
     return (error, fixture.isBalanced)
   }
 
-  @Test("is refused with EREMOTEIO unless the queue takes it", arguments: Era.allCases)
-  func refused(era: Era) throws {
-    let refused = try read(allowed: false, era: era)
+  @Test(
+    "is refused with EREMOTEIO unless the queue takes it", arguments: Era.allCases, [false, true])
+  func refused(era: Era, isPassThrough: Bool) throws {
+    let refused = try read(allowed: false, era: era, isPassThrough: isPassThrough)
     #expect(refused.error == .remoteIO && refused.isBalanced)
-    let allowed = try read(allowed: true, era: era)
+    let allowed = try read(allowed: true, era: era, isPassThrough: isPassThrough)
     #expect(allowed.error == nil && allowed.isBalanced)
   }
 }

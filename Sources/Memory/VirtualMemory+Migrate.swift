@@ -12,7 +12,7 @@ extension VirtualMemory {
   /// Moves a page's content to another frame, and every mapping with it.
   ///
   /// - Parameters:
-  ///   - page: in use, and not the zero page.
+  ///   - page: mapped or in the page cache.
   ///   - movable: whether the new frame may be movable.
   ///   - rule: who can refuse.
   /// - Returns: the new page.
@@ -23,7 +23,7 @@ extension VirtualMemory {
   public func migrate(
     _ page: Page, movable: Bool = true, rule: MigrationRule = .everyReference
   ) throws(Errno) -> Page {
-    precondition(page != Page(0) && !isFree(page), "only a page in use can be migrated")
+    precondition(page != Page(0), "the zero page is nobody's to move")
     if isHeld(page, rule) && !bugs.contains(.migrateIgnoresPins) { throw .wouldBlock }
     let target = try allocate(movable: movable)
     copyBytes(from: page, to: target)

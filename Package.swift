@@ -46,11 +46,14 @@ let package = Package(
       swiftSettings: strict),
     .target(
       name: "Conformance", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),
+    .target(
+      name: "Labs", dependencies: ["DirectIO", "Block", "IOVector", "Memory"],
+      swiftSettings: strict),
     .executableTarget(
       name: "extractfs",
       dependencies: [
-        "FUSEServer", "Volumes", "Devices", "DirectIO", "Conformance", "Block", "IOVector",
-        "Memory", "CSystem", "CPassThrough",
+        "Labs", "FUSEServer", "Volumes", "Devices", "DirectIO", "Conformance", "Block",
+        "IOVector", "Memory", "CSystem", "CPassThrough",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ], swiftSettings: strict),

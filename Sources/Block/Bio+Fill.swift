@@ -23,6 +23,7 @@ extension Bio {
   ) throws(Errno) {
     if flags.contains(.cloned) { throw .ioError }
     let context = self.context
+    let policy = context.bugs.isEmpty ? policy : policy.misread(context.bugs, for: iterator)
     if iterator.kind == .bvec && policy == .auto {
       share(&iterator, limits: limits, context)
     } else {
@@ -137,7 +138,7 @@ extension Bio {
       noteAddition(.newVector, pageCount: pageCount, context)
       return
     }
-    if addition == .mergedSamePage {
+    if addition == .mergedSamePage && !context.bugs.contains(.mergeKeepsPin) {
       context.release(PageRun(first: part.page, count: 1), mode: mode)
     }
     noteAddition(addition, pageCount: pageCount, context)
@@ -183,7 +184,7 @@ extension Bio {
           releaseScratch(fromRun: index, page: used, mode: mode, context)
           return left
         }
-        if addition == .mergedSamePage {
+        if addition == .mergedSamePage && !context.bugs.contains(.mergeKeepsPin) {
           context.release(PageRun(first: page, count: 1), mode: mode)
         }
         noteAddition(addition, pageCount: 1, context)
@@ -225,6 +226,8 @@ extension Bio {
     let merges = addition == .newVector ? pageCount &- 1 : pageCount
     if addition == .newVector { context.counters.add(.bvecs, 1) }
     if merges > 0 { context.counters.add(.bvecMerges, merges) }
-    if addition == .mergedSamePage { context.counters.add(.samePageMerges, 1) }
+    if addition == .mergedSamePage && !context.bugs.contains(.mergeKeepsPin) {
+      context.counters.add(.samePageMerges, 1)
+    }
   }
 }

@@ -13,12 +13,27 @@ extension Bio {
   public mutating func releasePages(markDirty: Bool) {
     let mode = flags.cleanupMode
     if mode.isEmpty { return }
-    if markDirty { setPagesDirty() }
     let context = self.context
+    if markDirty && !context.bugs.contains(.dirtyTooLate) { setPagesDirty() }
     for index in 0..<vectorCount {
-      context.release(table[index].pageRun, mode: mode)
+      var run = table[index].pageRun
+      if !context.bugs.isEmpty && index == vectorCount - 1 {
+        run = misreleased(run, mode: mode, context)
+      }
+      context.release(run, mode: mode)
     }
     unsafe slot.pointee.flags.subtract([.pagePinned, .pageReffed])
+  }
+
+  /// The bio's last run, as the bugs that are switched on would release it.
+  private func misreleased(_ run: PageRun, mode: FollFlags, _ context: MemoryContext) -> PageRun {
+    if run.count == 0 { return run }
+    if context.bugs.contains(.doubleRelease) {
+      context.release(
+        PageRun(first: run.first.advanced(by: run.count - 1), count: 1), mode: mode)
+    }
+    let forgotten = context.bugs.contains(.releaseOneShort) ? 1 : 0
+    return PageRun(first: run.first, count: run.count - forgotten)
   }
 
   /// Marks the pages of all segments dirty, as the pool's granularity says.

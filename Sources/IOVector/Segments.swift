@@ -95,4 +95,12 @@ public enum CleanupPolicy: String, CaseIterable, Sendable {
     case .none: []
     }
   }
+
+  /// What stands in the policy's place while bugs are switched on: a reference for user memory instead of a pin.
+  public func misread(_ bugs: ModelBugs, for iterator: borrowing IOVIter) -> CleanupPolicy {
+    if iterator.isUserBacked, bugs.contains(.refInsteadOfPin), self == .pin || self == .auto {
+      return .get
+    }
+    return self
+  }
 }

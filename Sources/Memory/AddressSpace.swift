@@ -14,6 +14,8 @@ public enum PageProtection: UInt8, Sendable {
   case lazyReadOnly
   /// Present and readable; the first write puts the copy in its place and makes it `readWrite`.
   case copyOnWrite
+  /// Whoever made the space decides at each access; see `VirtualMemory`.
+  case managed
 }
 
 /// One entry of a user page table.
@@ -50,9 +52,13 @@ public struct PageTableEntry: Sendable {
   // thread owns the space.
   let areas: UnsafeMutablePointer<VirtualArea>?
   let areaCount: Int
+  /// Answers for `managed` entries. Borrowed: the space keeps it.
+  let faults: Unmanaged<FaultHandler>?
 
   /// An address space with nothing in it.
-  public static var empty: AddressSpaceView { unsafe AddressSpaceView(areas: nil, areaCount: 0) }
+  public static var empty: AddressSpaceView {
+    unsafe AddressSpaceView(areas: nil, areaCount: 0, faults: nil)
+  }
 
   /// Visits entries from a virtual page on, until `body` says stop, an unmapped page comes, or `count` is reached.
   ///
@@ -79,6 +85,21 @@ public struct PageTableEntry: Sendable {
     }
   }
 
+  /// Asks the space's maker for the page behind a `managed` entry.
+  ///
+  /// - Returns: false if the page cannot be had with the access asked for, or the entry is of another kind.
+  @inline(never)
+  func resolve(
+    _ entry: inout PageTableEntry, virtualPage: UInt64, flags: FollFlags
+  ) -> Bool {
+    guard entry.protection == .managed, let faults = unsafe faults else { return false }
+    // SAFETY: the space outlives its views, and it keeps the handler.
+    let page = unsafe faults.takeUnretainedValue().page(at: virtualPage, flags: flags)
+    guard let page else { return false }
+    entry.page = page
+    return true
+  }
+
   @inline(__always)
   private func area(containing page: UInt64) -> VirtualArea? {
     guard let areas = unsafe areas else { return nil }
@@ -99,10 +120,28 @@ public struct PageTableEntry: Sendable {
   // Guard of the unchecked Sendable: areas are fixed when made; entries as in `AddressSpaceView`.
   private let areas: UnsafeMutablePointer<VirtualArea>
   private let areaCount: Int
+  private let faults: FaultHandler?
 
   /// Makes an address space.
   /// - Parameter ranges: first virtual page and the entries of each contiguous range; ranges do not overlap.
-  public init(_ ranges: [(firstPage: UInt64, entries: [PageTableEntry])]) {
+  public convenience init(_ ranges: [(firstPage: UInt64, entries: [PageTableEntry])]) {
+    self.init(ranges, faults: nil)
+  }
+
+  /// Makes an address space of which a model of processes decides.
+  /// - Parameters:
+  ///   - firstPage: the first virtual page.
+  ///   - count: how many there are.
+  ///   - faults: asked at each access.
+  convenience init(firstPage: UInt64, count: Int, faults: FaultHandler) {
+    let entry = PageTableEntry(page: Page(0), protection: .managed)
+    self.init([(firstPage, [PageTableEntry](repeating: entry, count: count))], faults: faults)
+  }
+
+  private init(
+    _ ranges: [(firstPage: UInt64, entries: [PageTableEntry])], faults: FaultHandler?
+  ) {
+    self.faults = faults
     areaCount = ranges.count
     unsafe areas = .allocate(capacity: max(ranges.count, 1))
     for (index, range) in ranges.enumerated() {
@@ -139,6 +178,8 @@ public struct PageTableEntry: Sendable {
 
   /// The handle for lookups; the space must outlive it.
   public var view: AddressSpaceView {
-    unsafe AddressSpaceView(areas: areas, areaCount: areaCount)
+    unsafe AddressSpaceView(
+      areas: areas, areaCount: areaCount, faults: faults.map { unsafe Unmanaged.passUnretained($0) }
+    )
   }
 }

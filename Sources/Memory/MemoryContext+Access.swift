@@ -13,7 +13,11 @@ extension MemoryContext {
     if address >= userAddressLimit { return nil }
     var page: Page?
     user.forEachEntry(from: address >> 12, count: 1) { entry, _ in
-      if entry.faultIn(write: write, mayFault: true) { page = entry.page }
+      if entry.faultIn(write: write, mayFault: true)
+        || user.resolve(&entry, virtualPage: address >> 12, flags: write ? .write : [])
+      {
+        page = entry.page
+      }
       return 1
     }
     return page

@@ -16,6 +16,8 @@ public struct MemoryContext: Sendable {
   public var era: Era
   /// The calling worker's counters.
   public let counters: CounterBlock
+  /// Bugs that are switched on; none outside labs and tests.
+  public var bugs: ModelBugs = []
 
   /// Puts the surroundings together.
   public init(
@@ -68,7 +70,10 @@ public struct MemoryContext: Sendable {
       if entry.contiguous > 1 && !checksPeerToPeer {
         step = min(Int(entry.contiguous), available)
       } else {
-        guard entry.faultIn(write: write, mayFault: mayFault) else { return 0 }
+        guard
+          entry.faultIn(write: write, mayFault: mayFault)
+            || user.resolve(&entry, virtualPage: virtualPage &+ UInt64(found), flags: flags)
+        else { return 0 }
         if checksPeerToPeer && pages.isPeerToPeer(entry.page) {
           stoppedByPeerToPeer = true
           return 0
@@ -94,6 +99,9 @@ public struct MemoryContext: Sendable {
     noteTaken(counted, mode: flags)
     if let zero = pages.zeroPage, zero >= run.first, zero < run.end {
       counters.add(.simZeroPageUses, 1)
+      if bugs.contains(.zeroPageRef) && flags.contains(.pin) && !era.pinsZeroPage {
+        noteTaken(pages.take(PageRun(first: zero, count: 1), mode: .pin, era: .v8), mode: .pin)
+      }
     }
     list.append(run)
   }
@@ -129,9 +137,20 @@ public struct MemoryContext: Sendable {
   public func release(_ run: PageRun, mode: FollFlags) {
     let mode = mode.cleanupMode
     if mode.isEmpty { return }
+    if bugs.contains(.zeroPageRef), let zero = pages.zeroPage, zero >= run.first, zero < run.end {
+      return releaseAround(zero, run, mode: mode)
+    }
     let (counted, double) = pages.drop(run, mode: mode, era: era)
     counters.add(mode.contains(.pin) ? .simPinReleased : .simGetReleased, counted)
     if double > 0 { counters.add(.simDoubleReleases, double) }
+  }
+
+  /// Releases a run but for the zero page: a bug that can be switched on.
+  private func releaseAround(_ zero: Page, _ run: PageRun, mode: FollFlags) {
+    let before = zero.number - run.first.number
+    release(PageRun(first: run.first, count: before), mode: mode)
+    release(
+      PageRun(first: zero.advanced(by: 1), count: run.count - before - 1), mode: mode)
   }
 }
 
@@ -150,7 +169,7 @@ extension PageTableEntry {
   private mutating func faultInSlowly(write: Bool, mayFault: Bool) -> Bool {
     switch protection {
     case .readWrite: return true
-    case .unmapped: return false
+    case .unmapped, .managed: return false
     case .readOnly: return !write
     case .lazy:
       if mayFault { protection = .readWrite }

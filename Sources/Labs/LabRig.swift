@@ -1,0 +1,228 @@
+// A machine for labs: processes, a disk, and bios between them, all of it the project's own code.
+
+import Block
+import IOVector
+import Memory
+
+/// A machine with processes and a disk; direct I/O is started, held, and completed when the story wants it.
+final class LabRig {
+  let memory: VirtualMemory
+  let disk: LabDisk
+  private let counterSet = CounterSet(count: 1)
+  private let era: Era
+  private let bugs: ModelBugs
+  private var pools: [Int: BioPool] = [:]
+
+  /// A transfer that the device has and has not finished.
+  struct Transfer {
+    let process: ProcessID
+    let bio: BioIndex
+    let pages: [Page]
+    let byteCount: Int
+  }
+
+  init(
+    _ setup: LabSetup, era: Era = .v8, frames: Int = 64, movableFrames: Int = 0, pages: Int = 16,
+    filePages: Int = 0, blockSize: Int = 512, bugs extra: ModelBugs = []
+  ) {
+    bugs = setup.bugs.union(extra)
+    self.era = setup.era ?? era
+    memory = VirtualMemory(
+      frameCount: frames, movableFrameCount: movableFrames, processPageCount: pages,
+      filePageCount: filePages, bugs: bugs)
+    disk = LabDisk(byteCount: 1 << 20, blockSize: blockSize, seed: setup.seed)
+  }
+
+  var counters: CounterBlock { counterSet.blocks[0] }
+
+  func context(of process: ProcessID) -> MemoryContext {
+    var context = MemoryContext(
+      pages: memory.map.table, user: memory.view(of: process), kernel: .linear, era: era,
+      counters: counters)
+    context.bugs = bugs
+    return context
+  }
+
+  func pool(of process: ProcessID) -> BioPool {
+    if let pool = pools[process.index] { return pool }
+    let pool = BioPool(slotCount: 64, vectorsPerBio: 64, context: context(of: process))
+    pools[process.index] = pool
+    return pool
+  }
+
+  // MARK: Transfers
+
+  /// Starts a direct read or write: the bio is filled by extraction, and is at the device afterwards.
+  func start(
+    _ operation: BioOperation, _ process: ProcessID, at address: UInt64, count: Int,
+    sector: UInt64 = 0, _ cleanup: CleanupPolicy
+  ) throws(Errno) -> Transfer {
+    var iterator = IOVIter(
+      userBuffer: address, count: count,
+      direction: operation == .read ? .destination : .source)
+    return try start(operation, process, &iterator, sector: sector, cleanup)
+  }
+
+  /// Starts a direct read or write of what an iterator stands at.
+  func start(
+    _ operation: BioOperation, _ process: ProcessID, _ iterator: inout IOVIter,
+    sector: UInt64 = 0, passThrough: Bool = false, _ cleanup: CleanupPolicy
+  ) throws(Errno) -> Transfer {
+    var bio = try pool(of: process).makeBio(operation, sector: sector, vectorCapacity: 64)
+    do throws(Errno) {
+      if passThrough {
+        try bio.mapUser(from: &iterator, limits: disk.limits, policy: cleanup)
+      } else {
+        try bio.fill(from: &iterator, limits: disk.limits, policy: cleanup)
+      }
+    } catch {
+      bio.end(error)
+      throw error
+    }
+    // Pages of a read are dirty as soon as the device may write to them, as `iomap_dio_bio_iter()` has it.
+    if operation == .read && !bio.flags.cleanupMode.isEmpty { bio.setPagesDirty() }
+    var pages: [Page] = []
+    bio.forEachSegment { pages.append($0.page) }
+    let count = bio.byteCount
+    return Transfer(process: process, bio: bio.detach(), pages: pages, byteCount: count)
+  }
+
+  /// The device moves the data, and the bio ends.
+  func finish(_ transfer: Transfer) {
+    let bio = pool(of: transfer.process).adopt(transfer.bio)
+    disk.perform(bio, pages: memory.map.table)
+    bio.end()
+  }
+
+  // MARK: What is held
+
+  /// Pins taken and not given back, of the whole machine.
+  var pinsHeld: Int {
+    counters.value(of: .simPinAcquired) - counters.value(of: .simPinReleased)
+  }
+
+  /// References taken and not given back, of the whole machine.
+  var referencesHeld: Int {
+    counters.value(of: .simGetAcquired) - counters.value(of: .simGetReleased)
+  }
+
+  /// Pins and references that page frames show.
+  var countsOnPages: Int {
+    (0..<memory.map.table.count).reduce(0) {
+      let extra = memory.extraReferences(of: Page($1))
+      let pin = Int(pinCountingBias)
+      return $0 + extra / pin + extra % pin
+    }
+  }
+
+  /// Bytes of a process that are not what the disk has.
+  func wrongBytes(
+    _ process: ProcessID, at address: UInt64, count: Int, diskOffset: Int = 0
+  ) throws(Errno) -> Int {
+    let seen = try memory.read(process, at: address, count: count)
+    return zip(seen, disk.bytes[diskOffset..<diskOffset + count]).count { $0 != $1 }
+  }
+}
+
+/// A disk of bytes in memory, filled from a seed. It has its own idea of when a transfer happens: when told.
+final class LabDisk: BlockDevice, @unchecked Sendable {
+  // Guard of the unchecked Sendable: a lab uses its disk from one thread.
+  let name = "lab"
+  let limits: QueueLimits
+  let isReadOnly = false
+  var bytes: [UInt8]
+
+  var byteCount: Int { bytes.count }
+
+  init(byteCount: Int, blockSize: Int, seed: UInt64) {
+    var generator = LabGenerator(seed: seed)
+    bytes = []
+    bytes.reserveCapacity(byteCount)
+    for _ in 0..<byteCount / 8 {
+      // No byte is zero, so that data is never mistaken for memory that nobody wrote.
+      var word = generator.next() | 0x0101_0101_0101_0101
+      for _ in 0..<8 {
+        bytes.append(UInt8(truncatingIfNeeded: word))
+        word >>= 8
+      }
+    }
+    var limits = QueueLimits()
+    limits.logicalBlockSize = blockSize
+    limits.dmaAlignment = 511
+    self.limits = limits
+  }
+
+  /// Moves a bio's bytes.
+  func perform(_ bio: borrowing Bio, pages: PageTable) {
+    var offset = Int(bio.sector) << 9
+    let isWrite = bio.operation == .write || bio.operation == .driverOut
+    var position = bio.iterator
+    while let vector = bio.nextVector(&position) {
+      let count = Int(vector.length)
+      let memory = unsafe pages.memory(at: vector.page, offset: Int(vector.offset), length: count)
+      if isWrite {
+        unsafe bytes.replaceSubrange(offset..<offset + count, with: memory)
+      } else {
+        unsafe memory.copyBytes(from: bytes[offset..<offset + count])
+      }
+      offset += count
+    }
+  }
+
+  func makeQueue(
+    pool: BioPool, depth: Int, context: MemoryContext
+  ) throws(Errno) -> any DeviceQueue {
+    LabQueue(disk: self, pool: pool, pages: context.pages)
+  }
+
+  func allocate(mode: Int32, offset: Int, length: Int) throws(Errno) { throw .notSupported }
+  func seek(offset: Int, whence: Int32) throws(Errno) -> Int { offset }
+  func flush() throws(Errno) {}
+}
+
+/// Completes bios in the order in which they came, when it is asked.
+private final class LabQueue: DeviceQueue {
+  private let disk: LabDisk
+  private let pool: BioPool
+  private let pages: PageTable
+  private var waiting: [BioIndex] = []
+
+  init(disk: LabDisk, pool: BioPool, pages: PageTable) {
+    self.disk = disk
+    self.pool = pool
+    self.pages = pages
+  }
+
+  let isImmediate = false
+  var inFlightCount: Int { waiting.count }
+  func submit(_ bio: consuming Bio) { waiting.append(bio.detach()) }
+  func kick() {}
+  func wait(readable first: Int32, _ second: Int32) {}
+
+  func nextCompleted() -> Bio? {
+    if waiting.isEmpty { return nil }
+    let bio = pool.adopt(waiting.removeFirst())
+    disk.perform(bio, pages: pages)
+    return bio
+  }
+}
+
+/// Numbers that depend on a seed alone (splitmix64).
+struct LabGenerator: RandomNumberGenerator {
+  private var state: UInt64
+
+  init(seed: UInt64) { state = seed }
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9e37_79b9_7f4a_7c15
+    var value = state
+    value = (value ^ (value >> 30)) &* 0xbf58_476d_1ce4_e5b9
+    value = (value ^ (value >> 27)) &* 0x94d0_49bb_1331_11eb
+    return value ^ (value >> 31)
+  }
+}
+
+/// `right`, or how many bytes are wrong.
+func rightOrWrong(_ wrongBytes: Int) -> String {
+  wrongBytes == 0 ? "right" : "\(wrongBytes) bytes wrong"
+}

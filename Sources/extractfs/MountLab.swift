@@ -1,0 +1,192 @@
+// The lab that needs a mount: one direct transfer, and what client, sim and backing hold for it.
+
+import CSystem
+import Foundation
+import Glibc
+import Labs
+import Memory
+
+/// Mounts an image of its own with this very executable, looks at the counters, and unmounts in every case.
+struct MountLab {
+  private let lab: Lab
+  private let setup: LabSetup
+  private static let byteCount = 1 << 20
+
+  init(_ lab: Lab, _ setup: LabSetup) {
+    self.lab = lab
+    self.setup = setup
+  }
+
+  func run() -> LabReport {
+    var story = LabStory()
+    if let obstacle {
+      story.give(up: obstacle)
+      return LabReport(lab: lab, setup: setup, story: story)
+    }
+    story.say("One direct write and one direct read of 1 MiB through a mount of its own.")
+    story.say("client: fuse.ko on this program's buffer. sim: the model on the request's buffer.")
+    story.say(
+      "backing: the kernel on the daemon's buffer. The kernel's counters are of the whole machine.")
+    for cleanup in setup.cleanups {
+      do {
+        try measure(cleanup.rawValue, &story)
+      } catch let trouble as Trouble where trouble.message.contains("not permitted") {
+        story.give(up: trouble.message)
+        break
+      } catch let trouble as Trouble {
+        story.observe(
+          "mount and transfer", cleanup.rawValue, expected: "done", happened: trouble.message)
+      } catch {
+        story.observe(
+          "mount and transfer", cleanup.rawValue, expected: "done", happened: "\(error)")
+      }
+    }
+    return LabReport(lab: lab, setup: setup, story: story)
+  }
+
+  private struct Trouble: Error { let message: String }
+
+  /// What is missing here, or nil.
+  private var obstacle: String? {
+    if unsafe access("/dev/fuse", R_OK | W_OK) != 0 { return "/dev/fuse cannot be opened" }
+    if geteuid() != 0 && !hasFusermount { return "fusermount3 is not installed" }
+    if !setup.bugs.isEmpty { return "bugs cannot be switched on in a mount" }
+    return nil
+  }
+
+  private var hasFusermount: Bool {
+    ["/usr/bin", "/bin", "/usr/local/bin"].contains {
+      unsafe access("\($0)/fusermount3", X_OK) == 0
+    }
+  }
+
+  // MARK: The mount
+
+  private func measure(_ cleanup: String, _ story: inout LabStory) throws {
+    let directory = FileManager.default.temporaryDirectory
+      .appendingPathComponent("extractfs-lab-\(getpid())-\(cleanup)").path
+    let mountpoint = "\(directory)/mnt"
+    try FileManager.default.createDirectory(
+      atPath: mountpoint, withIntermediateDirectories: true)
+    defer { remove(directory) }
+    try command(["mkimage", "\(directory)/image", "--size", "16M"])
+    var options = "cleanup=\(cleanup)"
+    if let era = setup.era { options += ",era=\(era.rawValue)" }
+    try command(["mount", "\(directory)/image", mountpoint, "-o", options])
+    var isMounted = true
+    defer { if isMounted { unmount(mountpoint) } }
+    try transfer(mountpoint, cleanup, &story)
+    try command(["umount", mountpoint])
+    isMounted = false
+  }
+
+  /// Unmounts after something failed, which has been said already.
+  private func unmount(_ mountpoint: String) {
+    do {
+      try command(["umount", mountpoint])
+    } catch {
+      complain("\(mountpoint): could not be unmounted: \(error)")
+    }
+  }
+
+  /// Removes the lab's directory, unless something is still mounted there.
+  private func remove(_ directory: String) {
+    do {
+      try FileManager.default.removeItem(atPath: directory)
+    } catch {
+      complain("\(directory): could not be removed: \(error.localizedDescription)")
+    }
+  }
+
+  @discardableResult
+  private func command(_ arguments: [String]) throws -> String {
+    let process = Process()
+    let output = Pipe()
+    process.executableURL = URL(
+      fileURLWithPath: try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"))
+    process.arguments = arguments
+    process.standardOutput = output
+    process.standardError = output
+    try process.run()
+    let text = String(
+      decoding: try output.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
+    process.waitUntilExit()
+    if process.terminationStatus != 0 {
+      throw Trouble(message: text.split(separator: "\n").first.map(String.init) ?? arguments[0])
+    }
+    return text
+  }
+
+  // MARK: The transfer
+
+  private func transfer(_ mountpoint: String, _ cleanup: String, _ story: inout LabStory) throws {
+    let path = "\(mountpoint)/disk"
+    let descriptor = unsafe open(path, O_RDWR | EXTRACTFS_O_DIRECT | O_CLOEXEC)
+    if descriptor < 0 {
+      throw Trouble(message: unsafe "\(path): \(String(cString: strerror(errno)))")
+    }
+    defer { close(descriptor) }
+    var memory: UnsafeMutableRawPointer?
+    guard unsafe posix_memalign(&memory, pageSize, 2 * Self.byteCount) == 0,
+      let memory = unsafe memory
+    else { throw Trouble(message: "no memory") }
+    defer { unsafe free(memory) }
+    unsafe memory.initializeMemory(
+      as: UInt8.self, repeating: UInt8(truncatingIfNeeded: setup.seed | 1), count: Self.byteCount)
+    let control = MountedControl(mountpoint: mountpoint)
+    let before = try figures(control)
+    let wrote = unsafe pwrite(descriptor, memory, Self.byteCount, 0)
+    let read = unsafe pread(descriptor, memory + Self.byteCount, Self.byteCount, 0)
+    let after = try figures(control)
+    let isRight =
+      unsafe wrote == Self.byteCount && read == Self.byteCount
+      && memcmp(memory, memory + Self.byteCount, Self.byteCount) == 0
+    story.observe("the data", cleanup, expected: "right", happened: isRight ? "right" : "wrong")
+    report(before, after, cleanup, &story)
+  }
+
+  /// The mount's statistics, and the kernel's counters after they were made current.
+  private func figures(_ control: MountedControl) throws -> [String: Int] {
+    if let refresh = unsafe fopen("/proc/sys/vm/stat_refresh", "we") {
+      unsafe fputs("1\n", refresh)
+      unsafe fclose(refresh)
+    }
+    let kernel = try String(contentsOfFile: "/proc/vmstat", encoding: .utf8)
+    var figures: [String: Int] = [:]
+    for line in kernel.split(separator: "\n") where line.hasPrefix("nr_foll_pin") {
+      let words = line.split(separator: " ")
+      if words.count == 2 { figures["vm_\(words[0])"] = Int(words[1]) }
+    }
+    for (name, value) in try control.statistics() { figures[name] = value }
+    return figures
+  }
+
+  private func report(
+    _ before: [String: Int], _ after: [String: Int], _ cleanup: String, _ story: inout LabStory
+  ) {
+    func change(_ name: String) -> Int { (after[name] ?? 0) - (before[name] ?? 0) }
+    let pages = 2 * Self.byteCount / pageSize
+    let taken = [
+      "pin": change("sim_nr_foll_pin_acquired"), "get": change("sim_nr_foll_get_acquired"),
+      "none": change("sim_pages_listed"),
+    ]
+    let given = [
+      "pin": change("sim_nr_foll_pin_released"), "get": change("sim_nr_foll_get_released"),
+      "none": pages,
+    ]
+    story.observe(
+      "sim: pages taken or listed", cleanup, expected: "\(pages)",
+      happened: "\(taken[cleanup] ?? 0)")
+    story.observe(
+      "sim: given back", cleanup, expected: "\(pages)", happened: "\(given[cleanup] ?? 0)")
+    let acquired = change("vm_nr_foll_pin_acquired")
+    story.say(
+      "\(cleanup): client + backing: the kernel pinned \(acquired) pages and unpinned "
+        + "\(change("vm_nr_foll_pin_released")), whatever the model does; other programs are in it."
+    )
+    if after["vm_nr_foll_pin_acquired"] == nil { return }
+    story.observe(
+      "client + backing: pinned by the kernel", cleanup, expected: "at least \(pages)",
+      happened: acquired >= pages ? "at least \(pages)" : "\(acquired)")
+  }
+}

@@ -61,7 +61,8 @@ struct LabTests {
       ("pinned-writeback", "dirty-too-late"), ("zero-page", "zero-page-ref"),
       ("same-page-merge", "merge-keeps-pin"), ("fork-race", "fork-ignores-pins"),
       ("fork-race", "reuse-ignores-sharing"), ("fuse-missing-pin", "migrate-ignores-pins"),
-      ("longterm", "migrate-ignores-pins"), ("fault-in-the-middle", "release-one-short"),
+      ("longterm", "migrate-ignores-pins"), ("longterm", "pin-without-unshare"),
+      ("fault-in-the-middle", "release-one-short"),
     ])
   func bugs(_ name: String, _ bug: String) throws {
     let bug = try #require(ModelBugs(name: bug))

@@ -71,6 +71,9 @@ let package = Package(
       dependencies: ["DirectIO", "Block", "IOVector", "Memory", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
+      name: "LabsTests", dependencies: ["Labs", "Block", "IOVector", "Memory", "TestSupport"],
+      swiftSettings: strict),
+    .testTarget(
       name: "EndToEndTests", dependencies: ["TestSupport", "extractfs"], swiftSettings: strict),
   ]
 )

@@ -13,6 +13,8 @@ public protocol BlockDevice: AnyObject, Sendable {
   var limits: QueueLimits { get }
   /// Size in bytes; need not be a multiple of the logical block.
   var byteCount: Int { get }
+  /// Storage that the content takes, in bytes; less than `byteCount` for an image with holes.
+  var storedByteCount: Int { get }
   /// Whether the device refuses writes.
   var isReadOnly: Bool { get }
 
@@ -56,6 +58,11 @@ extension BlockDevice {
       return error.rawValue == ENXIO
     }
   }
+}
+
+extension BlockDevice {
+  /// All of it is stored, unless a device knows better.
+  public var storedByteCount: Int { byteCount }
 }
 
 /// One worker's way to a device: bios go in, ended ones come out in any order. One owner thread.

@@ -29,6 +29,8 @@ public class FileDevice: BlockDevice, @unchecked Sendable {
   public let limits: QueueLimits
   /// Size in bytes.
   public var byteCount: Int { image.byteCount }
+  /// What the host's filesystem has allocated for the image, in bytes.
+  public var storedByteCount: Int { image.storedByteCount }
   /// Whether writes are refused.
   public var isReadOnly: Bool { image.isReadOnly }
 

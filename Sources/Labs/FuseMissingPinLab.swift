@@ -74,7 +74,7 @@ extension Lab {
     let seen = try memory.read(process, at: memory.base, count: pageSize)
     let stored = rig.disk.bytes[64 << 9..<(64 << 9) + pageSize]
     return (
-      moved, zip(stored, text).count { $0 != $1 }, zip(seen, text).count { $0 != $1 }
+      moved, differences(Array(stored), text), differences(seen, text)
     )
   }
 }

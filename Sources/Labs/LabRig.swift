@@ -30,7 +30,7 @@ final class LabRig {
     memory = VirtualMemory(
       frameCount: frames, movableFrameCount: movableFrames, processPageCount: pages,
       filePageCount: filePages, bugs: bugs)
-    disk = LabDisk(byteCount: 1 << 20, blockSize: blockSize, seed: setup.seed)
+    disk = LabDisk(byteCount: 128 << 10, blockSize: blockSize, seed: setup.seed)
   }
 
   var counters: CounterBlock { counterSet.blocks[0] }
@@ -120,7 +120,7 @@ final class LabRig {
     _ process: ProcessID, at address: UInt64, count: Int, diskOffset: Int = 0
   ) throws(Errno) -> Int {
     let seen = try memory.read(process, at: address, count: count)
-    return zip(seen, disk.bytes[diskOffset..<diskOffset + count]).count { $0 != $1 }
+    return differences(seen, Array(disk.bytes[diskOffset..<diskOffset + count]))
   }
 }
 
@@ -136,16 +136,9 @@ final class LabDisk: BlockDevice, @unchecked Sendable {
 
   init(byteCount: Int, blockSize: Int, seed: UInt64) {
     var generator = LabGenerator(seed: seed)
-    bytes = []
-    bytes.reserveCapacity(byteCount)
-    for _ in 0..<byteCount / 8 {
-      // No byte is zero, so that data is never mistaken for memory that nobody wrote.
-      var word = generator.next() | 0x0101_0101_0101_0101
-      for _ in 0..<8 {
-        bytes.append(UInt8(truncatingIfNeeded: word))
-        word >>= 8
-      }
-    }
+    // No byte is zero, so that data is never mistaken for memory that nobody wrote.
+    let words = (0..<byteCount / 8).map { _ in generator.next() | 0x0101_0101_0101_0101 }
+    bytes = unsafe words.withUnsafeBytes { unsafe Array($0) }
     var limits = QueueLimits()
     limits.logicalBlockSize = blockSize
     limits.dmaAlignment = 511
@@ -160,10 +153,13 @@ final class LabDisk: BlockDevice, @unchecked Sendable {
     while let vector = bio.nextVector(&position) {
       let count = Int(vector.length)
       let memory = unsafe pages.memory(at: vector.page, offset: Int(vector.offset), length: count)
-      if isWrite {
-        unsafe bytes.replaceSubrange(offset..<offset + count, with: memory)
-      } else {
-        unsafe memory.copyBytes(from: bytes[offset..<offset + count])
+      unsafe bytes.withUnsafeMutableBytes { bytes in
+        let place = unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[offset..<offset + count])
+        if isWrite {
+          unsafe place.copyMemory(from: UnsafeRawBufferPointer(memory))
+        } else {
+          unsafe memory.copyMemory(from: UnsafeRawBufferPointer(place))
+        }
       }
       offset += count
     }
@@ -220,6 +216,11 @@ struct LabGenerator: RandomNumberGenerator {
     value = (value ^ (value >> 27)) &* 0x94d0_49bb_1331_11eb
     return value ^ (value >> 31)
   }
+}
+
+/// In how many places two arrays differ.
+func differences(_ one: [UInt8], _ other: [UInt8]) -> Int {
+  one == other ? 0 : zip(one, other).count { $0 != $1 }
 }
 
 /// `right`, or how many bytes are wrong.

@@ -81,14 +81,14 @@ final class EngineRig {
   private let counters = CounterSet(count: 1)
   private let engine: DirectIOEngine
 
-  init(_ setup: LabSetup, bugs: ModelBugs = []) throws(Errno) {
+  init(_ setup: LabSetup, diskBytes: Int = 64 << 10, bugs: ModelBugs = []) throws(Errno) {
     let slotPages = Self.slotPages
     map = MemoryMap(pageCount: 1 + 2 * slotPages, zeroPage: Page(0), hasMemory: true)
     let entries = (0..<map.table.count).map {
       PageTableEntry(page: Page($0), protection: .readWrite)
     }
     space = AddressSpace([(firstPage: Self.userBase >> 12, entries: entries)])
-    disk = LabDisk(byteCount: 1 << 20, blockSize: 512, seed: setup.seed)
+    disk = LabDisk(byteCount: diskBytes, blockSize: 512, seed: setup.seed)
     var context = MemoryContext(
       pages: map.table, user: space.view, kernel: .linear, era: setup.era ?? .v8,
       counters: counters.blocks[0])

@@ -20,7 +20,9 @@ extension Lab {
       What to look for: with a long-term pin the page leaves its frame before it is pinned, and the memory can be \
       taken away. With a pin or reference held by a bio in flight it cannot, until the bio has ended. With nothing \
       held, the memory is taken away under the device, and the read is wrong. And a page that somebody else holds \
-      cannot leave: the long-term pin is refused.
+      cannot leave: the long-term pin is refused. Pins for reading have a rule of their own: a page that is shared \
+      after fork() is made the process's own before it is pinned, so that hardware sees what is written later; a \
+      reference stays with the old page.
       """
   ) { setup, story throws(Errno) in
     story.say(
@@ -28,9 +30,11 @@ extension Lab {
     )
     story.say(
       "First a direct read is in flight on it, then a long-term pin is taken on it instead.")
+    story.say("Last, a page shared with a child is held for reading, and the parent writes to it.")
     for cleanup in setup.cleanups {
       try unplugUnderRead(setup, cleanup, &story)
       try unplugUnderLongTermPin(setup, cleanup, &story)
+      try readSharedPage(setup, cleanup, &story)
     }
   }
 
@@ -68,6 +72,26 @@ extension Lab {
     story.observe(
       "unplugging after it", column, expected: "done",
       happened: memory.takeMovableFramesOffline().isEmpty ? "done" : "refused")
+  }
+
+  /// What hardware sees of a write that comes after the page was taken for reading.
+  private static func readSharedPage(
+    _ setup: LabSetup, _ cleanup: CleanupPolicy, _ story: inout LabStory
+  ) throws(Errno) {
+    let rig = LabRig(setup)
+    let memory = rig.memory
+    let parent = try memory.spawn()
+    memory.mapAnonymous(parent, pages: 0..<1)
+    try memory.write(parent, at: memory.base, [UInt8](repeating: 0, count: pageSize))
+    _ = try memory.fork(parent)
+    let transfer = try rig.start(.write, parent, at: memory.base, count: pageSize, cleanup)
+    try memory.write(parent, at: memory.base, [UInt8](repeating: 7, count: pageSize))
+    rig.finish(transfer)
+    let seen = rig.disk.bytes[0]
+    story.observe(
+      "hardware reads a shared page", cleanup.rawValue,
+      expected: cleanup == .pin ? "sees new bytes" : "sees old bytes",
+      happened: seen == 7 ? "sees new bytes" : seen == 0 ? "sees old bytes" : "sees others")
   }
 
   private static func unplugUnderLongTermPin(

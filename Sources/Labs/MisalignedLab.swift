@@ -57,7 +57,7 @@ private struct Sweep {
   private var generator: LabGenerator
 
   init(_ setup: LabSetup, _ cleanup: CleanupPolicy) throws(Errno) {
-    rig = try EngineRig(setup)
+    rig = try EngineRig(setup, diskBytes: 16 << 10)
     shape = RequestShape(cleanup: cleanup, era: setup.era ?? .v8)
     generator = LabGenerator(seed: setup.seed)
   }

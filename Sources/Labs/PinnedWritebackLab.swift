@@ -62,7 +62,7 @@ extension Lab {
     // Too late: by now the page is in nobody's cache, or clean for good.
     memory.writeBack(filePage: 0)
     let wrong = try rig.wrongBytes(process, at: memory.base, count: pageSize)
-    let onDisk = zip(memory.fileBytes, rig.disk.bytes).count { $0 != $1 }
+    let onDisk = differences(memory.fileBytes, Array(rig.disk.bytes.prefix(pageSize)))
     return (droppedEarly, max(wrong, onDisk))
   }
 }

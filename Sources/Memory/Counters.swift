@@ -12,6 +12,7 @@ public enum Counter: Int, CaseIterable, Sendable {
   case bouncedBytes, flushes, ioErrors, requestsInflight
   case deviceReads, deviceWrites, deviceBytesRead, deviceBytesWritten
   case passthroughRequests, passthroughMappedBytes, passthroughCopiedBytes
+  case traceDropped
 
   /// The name users meet in `stats`.
   public var name: String {
@@ -44,6 +45,7 @@ public enum Counter: Int, CaseIterable, Sendable {
     case .deviceBytesRead: "device_bytes_read"
     case .deviceBytesWritten: "device_bytes_written"
     case .passthroughRequests: "passthrough_requests"
+    case .traceDropped: "trace_dropped"
     case .passthroughMappedBytes: "passthrough_mapped_bytes"
     case .passthroughCopiedBytes: "passthrough_copied_bytes"
     }

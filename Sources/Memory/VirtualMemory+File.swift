@@ -49,8 +49,12 @@ extension VirtualMemory {
     guard let page = cachedPage(ofFilePage: filePage), map.table.isDirty(page) else { return false }
     for place in entries(mapping: page) { virtualPages[place].isWritable = false }
     map.table.clearDirty(page)
-    let bytes = unsafe map.table.memory(at: page, offset: 0, length: pageSize)
-    unsafe fileBytes.replaceSubrange(filePage * pageSize..<(filePage + 1) * pageSize, with: bytes)
+    let bytes = unsafe UnsafeRawBufferPointer(
+      map.table.memory(at: page, offset: 0, length: pageSize))
+    unsafe fileBytes.withUnsafeMutableBytes { file in
+      let place = filePage * pageSize..<(filePage + 1) * pageSize
+      unsafe UnsafeMutableRawBufferPointer(rebasing: file[place]).copyMemory(from: bytes)
+    }
     return true
   }
 

@@ -4,6 +4,9 @@
 public struct ProcessID: Equatable, Hashable, Sendable {
   /// Place in the table of processes.
   public let index: Int
+
+  /// Names a process by its place, whether it exists or not.
+  public init(index: Int) { self.index = index }
 }
 
 /// One virtual page of a process: what it is made of, and what stands behind it now.

@@ -145,7 +145,7 @@ public final class RawVolume: Volume {
       inode: Self.diskInode, type: .regular, permissions: device.isReadOnly ? 0o444 : 0o644,
       user: owner.user, group: owner.group, size: device.byteCount, time: modified)
     file.accessed = accessed
-    file.blocks512 = (device.byteCount + 511) / 512
+    file.blocks512 = (device.storedByteCount + 511) / 512
     return file
   }
 }

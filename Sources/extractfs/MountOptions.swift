@@ -172,23 +172,26 @@ struct MountOptions {
 
   static let help = """
     Mount options (-o name=value,…; defaults first):
-      iter=ubuf|iovec|kvec|bvec|xarray|pipe  iterator made of each request's buffer (pipe: reads only)
+
+      iter=ubuf|iovec|kvec|bvec|xarray|pipe   iterator made of each request
+                             (pipe: reads only)
       cleanup=auto|pin|get|none   how pages are held; auto asks the iterator
-      era=v8|get|merged           whose rules the model follows: the series, those before it, Linux 6.5
-      segs=N  misalign=BYTES      cut each buffer into N segments, shift it by BYTES (1, 0)
-      volume=auto|raw             raw: the image is one file, DIR/disk
-      backend=uring|sync|memory|null  how bios reach the image
-      direct=on|off               O_DIRECT on the image
-      block_size=512|4096         logical block size (from the image)
-      zeroing=on|off              writes of less than 4096 bytes into holes of the image pad with the zero page
-      max_segments=N max_segment_size=BYTES virt_boundary=0|512|4096  the hardware's limits that
-                                  pass-through requests keep to (128, 65536, none)
-      transport=auto|dev          /dev/fuse
-      workers=N queue_depth=N max_io=BYTES spin=MICROSECONDS  sized from the machine
-      control=hidden|visible|off  how the control directory DIR/.extractfs is met
-      seed=N                      seed of every random choice (1)
-      ro, allow_other, allow_root, default_permissions, nosuid, nodev, auto_unmount, fsname=…,
-      subtype=…                   as in every FUSE filesystem
+      era=v8|get|merged      whose rules: the series, before it, Linux 6.5
+      segs=N misalign=BYTES  cut each buffer, shift it (1, 0)
+      volume=auto|raw        raw: the image is one file, DIR/disk
+      backend=uring|sync|memory|null   how bios reach the image
+      direct=on|off          O_DIRECT on the image
+      block_size=512|4096    logical block size (from the image)
+      zeroing=on|off         small writes into holes pad with the zero page
+      max_segments=N max_segment_size=BYTES virt_boundary=0|512|4096
+                             limits of pass-through (128, 65536, 0)
+      transport=auto|dev     /dev/fuse
+      workers=N queue_depth=N max_io=BYTES spin=MICROSECONDS
+                             sized from the machine
+      control=hidden|visible|off   how DIR/.extractfs is met
+      seed=N                 seed of every random choice (1)
+      ro, allow_other, allow_root, default_permissions, nosuid, nodev,
+      auto_unmount, fsname=…, subtype=…   as in every FUSE filesystem
     """
 }
 

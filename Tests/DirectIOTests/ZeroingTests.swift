@@ -91,6 +91,23 @@ struct ZeroingTests {
     #expect(bytes[1024] == 2 && bytes[1535] == 2 && bytes[1536] == 0)
   }
 
+  @Test("spares what others write to the same block meanwhile", arguments: 1...40)
+  func neighbours(seed: Int) throws {
+    let device = ScriptedDevice(byteCount: 1 << 16, blockSize: 512, seed: UInt64(seed))
+    device.written = Array(repeating: false, count: 128)
+    let fixture = try EngineFixture(device: device)
+    for sector in 0..<8 {
+      let (engine, slot) = (sector % 2, sector / 2)
+      let buffer = unsafe fixture.buffer(engine: engine, request: slot, offset: 0, count: 512)
+      _ = unsafe buffer.initializeMemory(as: UInt8.self, repeating: UInt8(sector + 1))
+      fixture.engines[engine].start(slot, write(at: sector * 512, 512))
+    }
+    var ended = 0
+    while ended < 8 { ended += fixture.turn().count }
+    for sector in 0..<8 { #expect(device.bytes[sector * 512 + 7] == UInt8(sector + 1)) }
+    #expect(fixture.isBalanced)
+  }
+
   @Test("pads nothing beyond the end of the image")
   func end() throws {
     let device = ScriptedDevice(byteCount: 3 * 4096 + 1024, blockSize: 512, seed: 11)

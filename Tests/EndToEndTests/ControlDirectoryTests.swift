@@ -18,7 +18,8 @@ extension EndToEnd {
       "kernel_nr_foll_pin_acquired", "kernel_nr_foll_pin_released", "requests_read",
       "requests_write", "bytes_read", "bytes_written", "bios", "bvecs", "bio_splits",
       "bvec_merges", "same_page_merges", "bounced_bytes", "flushes", "io_errors",
-      "requests_inflight",
+      "requests_inflight", "passthrough_requests", "passthrough_mapped_bytes",
+      "passthrough_copied_bytes",
     ]
 
     private func writeSome(_ mount: Mount, mebibytes: Int = 4) throws {

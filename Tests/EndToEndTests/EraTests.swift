@@ -96,6 +96,36 @@ extension EndToEnd {
       }
     }
 
+    @Test("lose no write when neighbours fill the same hole at once", .needs(.fuse, .directIO))
+    func neighbours() throws {
+      let (threads, slots) = (4, 2048)
+      for era in Self.eras {
+        let options = "block_size=512,era=\(era)"
+        try withMount(options: options, imageSizeBytes: slots * 512) { mount in
+          let start = try mount.statistics()
+          // Each thread writes every fourth sector: all four meet in every block.
+          try onThreads(threads) { thread in
+            let disk = try OpenFile(mount.disk, [.write, .direct])
+            let buffer = AlignedBuffer(count: 512)
+            for slot in stride(from: thread, to: slots, by: threads) {
+              buffer.fill(with: UInt8(truncatingIfNeeded: slot % 251 + 1))
+              try disk.write(from: buffer, count: 512, at: slot * 512)
+            }
+          }
+          let figures = try mount.statistics()
+          #expect(figures.imbalances == [])
+          #expect(try figures.change(of: "sim_zero_page_uses", since: start) > 0)
+          let found = AlignedBuffer(count: slots * 512)
+          try OpenFile(mount.image.path).read(into: found, count: found.count, at: 0)
+          let wrong = (0..<slots).filter { slot in
+            let byte = UInt8(truncatingIfNeeded: slot % 251 + 1)
+            return found[slot * 512] != byte || found[slot * 512 + 511] != byte
+          }
+          #expect(wrong == [], "\(era)")
+        }
+      }
+    }
+
     @Test(
       "pass fio's verification one after the other, with pins, references and neither",
       .needs(.fuse, .fio, .directIO))

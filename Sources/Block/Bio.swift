@@ -84,6 +84,7 @@ extension Bio {
   public var context: MemoryContext {
     var context = unsafe slot.pointee.pool.pointee.context
     context.era = unsafe slot.pointee.era
+    context.bugs = unsafe slot.pointee.bugs
     return context
   }
   /// Whose rules the bio follows.

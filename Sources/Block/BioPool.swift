@@ -39,6 +39,7 @@ public enum DirtyGranularity: Sendable {
   var flags: BioFlags = []
   /// Whose rules its pages were taken under, and are released under.
   var era = Era.v8
+  var bugs: ModelBugs = []
   var operation = BioOperation.read
   var state = State.free
   var status: Errno?
@@ -143,12 +144,13 @@ public enum DirtyGranularity: Sendable {
   ///   - vectorCapacity: segments that may be added, at most the pool's `vectorsPerBio`.
   ///   - token: a value of the caller's, handed back at the end.
   ///   - era: whose rules this bio follows to its end, whatever later ones do; nil for the context's.
+  ///   - bugs: what this bio does wrong on purpose; nil for the context's.
   /// - Throws: `.noMemory` if every slot is in use.
   ///
   /// Kernel: `bio_alloc_bioset()`, block/bio.c, v6.6.
   public func makeBio(
     _ operation: BioOperation, sector: UInt64, vectorCapacity: Int = 256, token: Int = 0,
-    era: Era? = nil
+    era: Era? = nil, bugs: ModelBugs? = nil
   ) throws(Errno) -> Bio {
     let slot = try unsafe Self.allocateSlot(state)
     unsafe precondition(vectorCapacity >= 0 && vectorCapacity <= state.pointee.vectorsPerBio)
@@ -158,6 +160,7 @@ public enum DirtyGranularity: Sendable {
     unsafe slot.pointee.iterator = BioIterator(sector: sector)
     unsafe slot.pointee.token = token
     unsafe slot.pointee.era = unsafe era ?? state.pointee.context.era
+    unsafe slot.pointee.bugs = unsafe bugs ?? state.pointee.context.bugs
     return unsafe Bio(slot: slot)
   }
 

@@ -16,6 +16,8 @@ public struct RequestShape: Equatable, Sendable {
   public var segments: Int
   /// By how many bytes the buffer starts after a page boundary, 0 to 4095.
   public var misalignment: Int
+  /// What the model does wrong on purpose; empty unless `control` switched a bug on.
+  public var bugs: ModelBugs
 
   /// The most segments that a buffer can be cut into.
   @inlinable public static var maxSegments: Int { 64 }
@@ -23,7 +25,7 @@ public struct RequestShape: Equatable, Sendable {
   /// Puts a shape together; the defaults are those of the mount options.
   public init(
     kind: IOVIter.Kind = .ubuf, cleanup: CleanupPolicy = .auto, era: Era = .v8,
-    segments: Int = 1, misalignment: Int = 0
+    segments: Int = 1, misalignment: Int = 0, bugs: ModelBugs = []
   ) {
     precondition((1...Self.maxSegments).contains(segments))
     precondition((0..<pageSize).contains(misalignment))
@@ -32,6 +34,7 @@ public struct RequestShape: Equatable, Sendable {
     self.era = era
     self.segments = segments
     self.misalignment = misalignment
+    self.bugs = bugs
   }
 }
 
@@ -72,12 +75,13 @@ public final class ShapeSetting: Sendable {
     let cleanup = cleanups.firstIndex(of: shape.cleanup) ?? 0
     let era = eras.firstIndex(of: shape.era) ?? 0
     return Int(shape.kind.rawValue) | cleanup << 4 | era << 8 | shape.segments << 16
-      | shape.misalignment << 32
+      | shape.misalignment << 32 | Int(shape.bugs.rawValue) << 44
   }
 
   private static func unpack(_ word: Int) -> RequestShape {
     RequestShape(
       kind: IOVIter.Kind(rawValue: UInt8(word & 0xf)) ?? .ubuf, cleanup: cleanups[word >> 4 & 0xf],
-      era: eras[word >> 8 & 0xf], segments: word >> 16 & 0xffff, misalignment: word >> 32 & 0xffff)
+      era: eras[word >> 8 & 0xf], segments: word >> 16 & 0xffff, misalignment: word >> 32 & 0xfff,
+      bugs: ModelBugs(rawValue: UInt32(word >> 44 & 0xffff)))
   }
 }

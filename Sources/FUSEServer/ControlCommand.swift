@@ -21,6 +21,7 @@ enum ControlCommand {
     var kind: IOVIter.Kind?
     var cleanup: CleanupPolicy?
     var era: Era?
+    var bugs: ModelBugs?
   }
 
   case resetStatistics
@@ -74,8 +75,10 @@ enum ControlCommand {
         case "iter": change.kind = try ShapeOption.kind(parts[1])
         case "cleanup": change.cleanup = try ShapeOption.cleanup(parts[1])
         case "era": change.era = try ShapeOption.era(parts[1])
+        case "bug": change.bugs = try ShapeOption.bugs(parts[1])
         default:
-          throw ShapeOptionError(message: "unknown key \(parts[0]); set knows iter, cleanup, era")
+          throw ShapeOptionError(
+            message: "unknown key \(parts[0]); set knows iter, cleanup, era, bug")
         }
       } catch {
         throw .invalid(error.message)
@@ -97,6 +100,9 @@ enum ControlCommand {
                           get     before the series: a reference on every page;
                                   kvec cannot be held and is copied
                           merged  as v8, but the zero page is never pinned
+    set bug=NAME          a bug of the model, to see the ledger      set bug=none
+                          name it: release-one-short, double-release,
+                          ref-instead-of-pin, merge-keeps-pin; none
     flush                 makes what was written durable             flush
     freeze                holds new writes, waits for those under    freeze
                           way, flushes
@@ -141,5 +147,14 @@ public enum ShapeOption {
   public static func era(_ text: String) throws(ShapeOptionError) -> Era {
     if let era = Era(rawValue: text) { return era }
     throw ShapeOptionError(message: "era=\(text): use one of v8, get, merged")
+  }
+
+  /// Bugs that a mount can be given, by name: those of extraction, bios and release.
+  static func bugs(_ text: String) throws(ShapeOptionError) -> ModelBugs {
+    if text == "none" { return [] }
+    let offered: ModelBugs = [.releaseOneShort, .doubleRelease, .refInsteadOfPin, .mergeKeepsPin]
+    if let bug = ModelBugs(name: text), offered.contains(bug) { return bug }
+    throw ShapeOptionError(
+      message: "bug=\(text): use none or one of \(offered.names.joined(separator: ", "))")
   }
 }

@@ -90,6 +90,7 @@ extension Server {
     let hardware = configuration.passThroughLimits ?? device.limits
     var settings: [(name: String, value: String)] = [
       ("iter", shape.kind.name), ("cleanup", shape.cleanup.rawValue), ("era", shape.era.rawValue),
+      ("bug", shape.bugs.isEmpty ? "none" : shape.bugs.names.joined(separator: ",")),
       ("segs", "\(shape.segments)"), ("misalign", "\(shape.misalignment)"),
       ("volume", volume.kindName), ("device", device.name),
       ("block_size", "\(device.limits.logicalBlockSize)"),
@@ -137,8 +138,14 @@ extension Server {
     if let kind = changes.kind { new.kind = kind }
     if let cleanup = changes.cleanup { new.cleanup = cleanup }
     if let era = changes.era { new.era = era }
+    if let bugs = changes.bugs { new.bugs = bugs }
     shape.current = new
-    return "ok iter=\(new.kind.name) cleanup=\(new.cleanup.rawValue) era=\(new.era.rawValue)"
+    var reply = "ok iter=\(new.kind.name) cleanup=\(new.cleanup.rawValue) era=\(new.era.rawValue)"
+    if !new.bugs.isEmpty {
+      reply += " bug=\(new.bugs.names.joined(separator: ",")) seed=\(configuration.seed)"
+    }
+    if changes.bugs != nil { configuration.log(reply) }
+    return reply
   }
 }
 

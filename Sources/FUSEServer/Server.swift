@@ -35,6 +35,8 @@ public struct ServerConfiguration: Sendable {
   public var seed: UInt64
   /// What pass-through requests keep to, or nil for the device's own limits.
   public var passThroughLimits: QueueLimits?
+  /// Where a line for the record goes.
+  public var log: @Sendable (String) -> Void = { _ in }
   /// The settings as `config` shows them: names and values.
   public var report: [(name: String, value: String)]
 

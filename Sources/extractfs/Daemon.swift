@@ -30,7 +30,7 @@ struct Daemon {
   private func serve(_ log: DaemonLog) throws {
     Signals.block()
     let device = try openDevice(log)
-    let server = try makeServer(device)
+    let server = try makeServer(device, log)
     do throws(MountFailure) {
       try server.mount()
     } catch {
@@ -80,7 +80,7 @@ struct Daemon {
     }
   }
 
-  private func makeServer(_ device: any BlockDevice) throws -> Server {
+  private func makeServer(_ device: any BlockDevice, _ log: DaemonLog) throws -> Server {
     let options = plan.options
     var configuration = ServerConfiguration(
       mountpoint: plan.mountpoint, imagePath: plan.image, fuseOptions: options.fuse,
@@ -88,6 +88,7 @@ struct Daemon {
       slotsPerWorker: options.queueDepth, maxIOBytes: options.maxIO,
       spinNanoseconds: options.spinMicroseconds * 1000, isDebugging: plan.isDebugging,
       control: options.control, seed: options.seed)
+    configuration.log = log.recorder
     configuration.report = [
       ("backend", options.backend.rawValue), ("direct", options.direct ? "on" : "off"),
       ("transport", "dev"), ("zeroing", options.zeroing ? "on" : "off"),
@@ -156,6 +157,11 @@ final class DaemonLog {
 
   /// Something for the record.
   func info(_ message: String) { logger.info("\(message)") }
+
+  /// The same for other threads.
+  var recorder: @Sendable (String) -> Void {
+    { [logger] message in logger.info("\(message)") }
+  }
 
   /// The mount answers: lets the parent go.
   func ready(_ message: String) {

@@ -30,7 +30,7 @@ struct MountLab {
     for cleanup in setup.cleanups {
       do {
         try measure(cleanup.rawValue, &story)
-      } catch let trouble as Trouble where trouble.message.contains("not permitted") {
+      } catch let trouble as Trouble where trouble.isObstacle {
         story.give(up: trouble.message)
         break
       } catch let trouble as Trouble {
@@ -44,7 +44,13 @@ struct MountLab {
     return LabReport(lab: lab, setup: setup, story: story)
   }
 
-  private struct Trouble: Error { let message: String }
+  private struct Trouble: Error {
+    let message: String
+    /// Whether the machine or this version lacks something, so that nothing has gone wrong.
+    var isObstacle: Bool {
+      message.contains("not permitted") || message.contains("not in this version")
+    }
+  }
 
   /// What is missing here, or nil.
   private var obstacle: String? {

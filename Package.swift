@@ -23,6 +23,7 @@ let package = Package(
     .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
     .systemLibrary(name: "CUring", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
     .systemLibrary(name: "CSystem"),
+    .systemLibrary(name: "CPassThrough"),
     .target(name: "Memory", swiftSettings: strict),
     .target(name: "IOVector", dependencies: ["Memory"], swiftSettings: strict),
     .target(name: "Block", dependencies: ["IOVector", "Memory"], swiftSettings: strict),
@@ -39,7 +40,9 @@ let package = Package(
       ], swiftSettings: strict),
     .target(
       name: "FUSEServer",
-      dependencies: ["Volumes", "DirectIO", "Block", "IOVector", "Memory", "CFuse3", "CSystem"],
+      dependencies: [
+        "Volumes", "DirectIO", "Block", "IOVector", "Memory", "CFuse3", "CSystem", "CPassThrough",
+      ],
       swiftSettings: strict),
     .target(
       name: "Conformance", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),
@@ -49,8 +52,8 @@ let package = Package(
     .executableTarget(
       name: "extractfs",
       dependencies: [
-        "Labs", "FUSEServer", "Volumes", "Devices", "DirectIO", "Conformance", "Block", "IOVector",
-        "Memory", "CSystem",
+        "Labs", "FUSEServer", "Volumes", "Devices", "DirectIO", "Conformance", "Block",
+        "IOVector", "Memory", "CSystem", "CPassThrough",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ], swiftSettings: strict),

@@ -79,7 +79,8 @@ extension Bio {
     let offset: Int
     if legacy {
       (bytes, offset) = try unsafe iterator.getPages(
-        into: &slot.pointee.pool.pointee.scratch, maxBytes: maxBytes, maxPages: room, in: context)
+        into: &slot.pointee.pool.pointee.scratch, maxBytes: maxBytes, maxPages: room,
+        flags: limits.allowsPeerToPeerDMA ? .allowP2PDMA : [], in: context)
     } else {
       (bytes, offset) = try unsafe iterator.extractPages(
         into: &slot.pointee.pool.pointee.scratch, maxBytes: maxBytes, maxPages: room,

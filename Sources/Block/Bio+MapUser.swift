@@ -51,7 +51,7 @@ extension Bio {
     if legacy {
       (bytes, offset) = try unsafe iterator.getPages(
         into: &slot.pointee.pool.pointee.scratch, maxBytes: .max, maxPages: vectorCapacity,
-        in: context)
+        flags: limits.allowsPeerToPeerDMA ? .allowP2PDMA : [], in: context)
     } else {
       (bytes, offset) = try unsafe iterator.extractPages(
         into: &slot.pointee.pool.pointee.scratch, maxBytes: .max, maxPages: vectorCapacity,

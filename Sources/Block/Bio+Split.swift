@@ -23,6 +23,7 @@ extension Bio {
     unsafe front.pointee.tableCount = unsafe slot.pointee.tableCount
     unsafe front.pointee.operation = operation
     unsafe front.pointee.token = token
+    unsafe front.pointee.era = era
     unsafe front.pointee.iterator = iterator
     unsafe front.pointee.iterator.size = UInt32(sectors << 9)
     unsafe front.pointee.flags = .cloned

@@ -80,8 +80,14 @@ extension Bio {
   public var vectorCount: Int { unsafe slot.pointee.vectorCount }
   /// Segments that may be held. Kernel: `bi_max_vecs`.
   public var vectorCapacity: Int { unsafe slot.pointee.capacity }
-  /// What extraction and release work on.
-  public var context: MemoryContext { unsafe slot.pointee.pool.pointee.context }
+  /// What extraction and release work on; the rules are the bio's own.
+  public var context: MemoryContext {
+    var context = unsafe slot.pointee.pool.pointee.context
+    context.era = unsafe slot.pointee.era
+    return context
+  }
+  /// Whose rules the bio follows.
+  public var era: Era { unsafe slot.pointee.era }
 
   /// The bio's own segments, whatever its position; valid until the bio changes or ends.
   @unsafe public var vectors: UnsafeBufferPointer<BioVec> {

@@ -30,7 +30,7 @@ public struct BioFlags: OptionSet, Equatable, Hashable, Sendable {
   ///
   /// One `and` with 3; no branch, no shift.
   ///
-  /// Kernel: `bio_to_gup_flags()`, block/blk.h, v8 series, patch 7.
+  /// Kernel: `bio_to_gup_flags()`, block/blk.h, v8 series, patch 7; `bio_flagged()` as mended by patch 5.
   @inlinable public var cleanupMode: FollFlags { FollFlags(rawValue: rawValue & 0x3) }
 }
 

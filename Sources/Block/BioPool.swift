@@ -37,6 +37,8 @@ public enum DirtyGranularity: Sendable {
   var capacity = 0
   var iterator = BioIterator()
   var flags: BioFlags = []
+  /// Whose rules its pages were taken under, and are released under.
+  var era = Era.v8
   var operation = BioOperation.read
   var state = State.free
   var status: Errno?
@@ -140,11 +142,13 @@ public enum DirtyGranularity: Sendable {
   ///   - sector: device position, in sectors of 512 bytes.
   ///   - vectorCapacity: segments that may be added, at most the pool's `vectorsPerBio`.
   ///   - token: a value of the caller's, handed back at the end.
+  ///   - era: whose rules this bio follows to its end, whatever later ones do; nil for the context's.
   /// - Throws: `.noMemory` if every slot is in use.
   ///
   /// Kernel: `bio_alloc_bioset()`, block/bio.c, v6.6.
   public func makeBio(
-    _ operation: BioOperation, sector: UInt64, vectorCapacity: Int = 256, token: Int = 0
+    _ operation: BioOperation, sector: UInt64, vectorCapacity: Int = 256, token: Int = 0,
+    era: Era? = nil
   ) throws(Errno) -> Bio {
     let slot = try unsafe Self.allocateSlot(state)
     unsafe precondition(vectorCapacity >= 0 && vectorCapacity <= state.pointee.vectorsPerBio)
@@ -153,6 +157,7 @@ public enum DirtyGranularity: Sendable {
     unsafe slot.pointee.operation = operation
     unsafe slot.pointee.iterator = BioIterator(sector: sector)
     unsafe slot.pointee.token = token
+    unsafe slot.pointee.era = unsafe era ?? state.pointee.context.era
     return unsafe Bio(slot: slot)
   }
 

@@ -1,5 +1,6 @@
 // What the block layer asks of a device: a place to send bios, and the completions that come back.
 
+import Glibc
 import Memory
 
 /// Something that stores blocks. Shared by all workers; each makes a queue of its own.
@@ -12,6 +13,8 @@ public protocol BlockDevice: AnyObject, Sendable {
   var limits: QueueLimits { get }
   /// Size in bytes; need not be a multiple of the logical block.
   var byteCount: Int { get }
+  /// Storage that the content takes, in bytes; less than `byteCount` for an image with holes.
+  var storedByteCount: Int { get }
   /// Whether the device refuses writes.
   var isReadOnly: Bool { get }
 
@@ -42,6 +45,24 @@ public protocol BlockDevice: AnyObject, Sendable {
 
   /// Makes everything acknowledged so far survive a loss of power. Blocks. Kernel: `blkdev_issue_flush()`.
   func flush() throws(Errno)
+}
+
+extension BlockDevice {
+  /// Whether nothing was ever written to a range, so that it reads as zeroes. A device that does not know says no.
+  public func isHole(at offset: Int, byteCount: Int) -> Bool {
+    let seekData: Int32 = 3
+    do throws(Errno) {
+      return try seek(offset: offset, whence: seekData) >= min(offset + byteCount, self.byteCount)
+    } catch {
+      // ENXIO: no data from there to the end.
+      return error.rawValue == ENXIO
+    }
+  }
+}
+
+extension BlockDevice {
+  /// All of it is stored, unless a device knows better.
+  public var storedByteCount: Int { byteCount }
 }
 
 /// One worker's way to a device: bios go in, ended ones come out in any order. One owner thread.

@@ -156,6 +156,12 @@ public final class ImageFile: Sendable {
 
   // MARK: Operations that need no queue
 
+  /// Bytes that the host's filesystem has allocated.
+  var storedByteCount: Int {
+    var status = stat()
+    return unsafe fstat(bufferedDescriptor, &status) == 0 ? Int(status.st_blocks) * 512 : byteCount
+  }
+
   /// fallocate(2) on the image.
   func allocate(mode: Int32, offset: Int, length: Int) throws(Errno) {
     while fallocate(bufferedDescriptor, mode, offset, length) != 0 {

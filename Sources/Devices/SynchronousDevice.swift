@@ -29,6 +29,8 @@ public class FileDevice: BlockDevice, @unchecked Sendable {
   public let limits: QueueLimits
   /// Size in bytes.
   public var byteCount: Int { image.byteCount }
+  /// What the host's filesystem has allocated for the image, in bytes.
+  public var storedByteCount: Int { image.storedByteCount }
   /// Whether writes are refused.
   public var isReadOnly: Bool { image.isReadOnly }
 
@@ -126,5 +128,7 @@ func countTransfer(_ bio: borrowing Bio, in context: MemoryContext) {
 
 extension Bio {
   /// Whether data goes to the device.
-  var isWrite: Bool { operation == .write || operation == .zoneAppend }
+  var isWrite: Bool {
+    operation == .write || operation == .zoneAppend || operation == .driverOut
+  }
 }

@@ -43,8 +43,10 @@ extension DirectIOEngine {
 
   /// Whether the body's segments can be handed to the device as they are.
   ///
-  /// A pipe gives out its pages in order, so with edges all of it is bounced.
+  /// A pipe gives out its pages in order, so with edges all of it is bounced. So is kernel memory under the rules
+  /// before the series, for which no reference could be taken.
   private func bodyIsAligned(_ state: RequestState, skip: Int, count: Int) -> Bool {
+    if state.request.shape.refusesKernelMemory { return false }
     if state.iterator.kind == .pipe { return count == state.request.length }
     var body = state.iterator
     body.advance(by: skip)
@@ -68,25 +70,26 @@ extension DirectIOEngine {
     let tail = unsafe table[index].tail
     let headIsOneBlock = head.byteCount == block
     if head.byteCount > 0 && (head.hasPartialHead || (headIsOneBlock && head.hasPartialTail())) {
-      submitBounce(
-        index, .read, deviceOffset: head.deviceOffset, page: head.page, offset: 0, count: block)
+      fetchBlock(index, deviceOffset: head.deviceOffset, page: head.page, offset: 0)
     }
     if head.byteCount > block && head.hasPartialTail() {
       let last = head.byteCount - block
-      submitBounce(
-        index, .read, deviceOffset: head.deviceOffset + last, page: head.page, offset: last,
-        count: block)
+      fetchBlock(
+        index, deviceOffset: head.deviceOffset + last, page: head.page, offset: last)
     }
     if tail.byteCount > 0 {
-      submitBounce(
-        index, .read, deviceOffset: tail.deviceOffset, page: tail.page, offset: 0, count: block)
+      fetchBlock(index, deviceOffset: tail.deviceOffset, page: tail.page, offset: 0)
     }
   }
 
   /// Moves the data: bounced parts through the bounce buffer, the body from or to where it is.
   func move(_ index: Int) {
     let request = unsafe table[index].request
-    if request.isWrite { copyCallerToBounced(index) }
+    if request.isPassThrough { return movePassThrough(index) }
+    if request.isWrite {
+      copyCallerToBounced(index)
+      submitPadding(index)
+    }
     for part in unsafe [table[index].head, table[index].tail] where part.byteCount > 0 {
       submitBounce(
         index, request.isWrite ? .write : .read, deviceOffset: part.deviceOffset, page: part.page,
@@ -122,10 +125,11 @@ extension DirectIOEngine {
   ) throws(Errno) {
     let request = unsafe table[index].request
     var bio = try pool.makeBio(
-      request.isWrite ? .write : .read, sector: UInt64(position >> 9), token: index)
+      request.isWrite ? .write : .read, sector: UInt64(position >> 9), token: index,
+      era: request.shape.era)
     let before = held()
     do throws(Errno) {
-      try bio.fill(from: &body, limits: limits, policy: request.shape.cleanup)
+      try bio.fill(from: &body, limits: limits, policy: request.shape.policy)
     } catch {
       bio.end(error)
       throw error
@@ -139,7 +143,7 @@ extension DirectIOEngine {
     queue.submit(bio)
   }
 
-  private func enterLedger(_ index: Int) {
+  func enterLedger(_ index: Int) {
     let state = unsafe table[index]
     unsafe table[index].takenNanoseconds = state.startNanoseconds
     ledger.enter(
@@ -150,14 +154,14 @@ extension DirectIOEngine {
   }
 
   /// Pages on which this worker holds something now.
-  private func held() -> Int {
+  func held() -> Int {
     let counters = context.counters
     return counters.value(of: .simPinAcquired) &- counters.value(of: .simPinReleased)
       &+ counters.value(of: .simGetAcquired) &- counters.value(of: .simGetReleased)
   }
 
   /// A bio on the engine's own pages: nothing is taken on them, nothing is released.
-  private func submitBounce(
+  func submitBounce(
     _ index: Int, _ operation: BioOperation, deviceOffset: Int, page: Page, offset: Int, count: Int
   ) {
     do throws(Errno) {
@@ -185,7 +189,7 @@ extension DirectIOEngine {
     }
   }
 
-  private func fail(_ index: Int, _ error: Errno) {
+  func fail(_ index: Int, _ error: Errno) {
     if unsafe table[index].errorNumber == 0 { unsafe table[index].errorNumber = error.rawValue }
   }
 
@@ -214,7 +218,7 @@ extension DirectIOEngine {
     unsafe copy(table[index].tail, from: &iterator)
   }
 
-  private func copy(_ part: BouncedPart, from iterator: inout IOVIter) {
+  func copy(_ part: BouncedPart, from iterator: inout IOVIter) {
     if part.dataCount == 0 { return }
     let bytes = unsafe context.pages.memory(
       at: part.page, offset: part.skip, length: part.dataCount)

@@ -9,7 +9,8 @@ import Memory
 ///
 /// Whole blocks at suitable addresses move without a copy: the bios' segments are the caller's buffer. Whatever is
 /// left at the edges, or all of it where addresses do not suit, goes through a bounce buffer; a write that covers a
-/// block in part reads that block first, and has the write gate to itself meanwhile.
+/// block in part reads that block first, and has the write gate to itself meanwhile. Where nothing was ever written
+/// the rest of a filesystem block is padded with zeroes instead.
 ///
 /// Kernel: `iomap_dio_rw()`, fs/iomap/direct-io.c, v6.6. Differs: the kernel refuses what is not aligned to the
 /// logical block, or leaves it to the page cache.
@@ -22,6 +23,8 @@ import Memory
   let ledger: Ledger
   let defects: DefectLog
   let limits: QueueLimits
+  /// What pass-through keeps to: the hardware's limits, which everything else leaves to the kernel below.
+  let passThroughLimits: QueueLimits
   let context: MemoryContext
   let table: UnsafeMutablePointer<RequestState>
   let buffers: RequestBuffers
@@ -44,13 +47,15 @@ import Memory
   ///   - ledger: where who holds what is written.
   ///   - defects: where wrong accounting is named.
   ///   - context: the model's surroundings.
+  ///   - passThroughLimits: what pass-through keeps to; nil for the device's limits.
   ///   - userBase: where the client's address space begins.
   ///   - payloadPage: the first page of a request's buffer; one page more than `maxIOBytes` is there.
   ///   - bouncePage: the first page of a request's bounce buffer; two pages more than `maxIOBytes` are there.
   /// - Throws: what the device's queue could not be made for.
   public init(
     worker: Int, requestCount: Int, maxIOBytes: Int, device: any BlockDevice, gate: WriteGate,
-    ledger: Ledger, defects: DefectLog, context: MemoryContext, userBase: UInt64,
+    ledger: Ledger, defects: DefectLog, context: MemoryContext,
+    passThroughLimits: QueueLimits? = nil, userBase: UInt64,
     payloadPage: (Int) -> Page, bouncePage: (Int) -> Page
   ) throws(Errno) {
     self.worker = worker
@@ -61,7 +66,9 @@ import Memory
     self.defects = defects
     self.context = context
     limits = device.limits
-    let biosPerRequest = 4 + maxIOBytes / (256 * pageSize) * 4
+    self.passThroughLimits = passThroughLimits ?? device.limits
+    // Head, tail, the zeroes around them, and the body.
+    let biosPerRequest = 6 + maxIOBytes / (256 * pageSize) * 4
     pool = BioPool(slotCount: requestCount * biosPerRequest, context: context)
     queue = try device.makeQueue(
       pool: pool, depth: requestCount * biosPerRequest, context: context)
@@ -142,9 +149,10 @@ import Memory
       alignment(of: request), in: .alignmentBytes)
     if request.length == 0 { return finish(index) }
     unsafe state.pointee.iterator = buffers.iterator(index, for: request)
-    unsafe plan(state)
-    let needsEdges = unsafe request.isWrite && edgesArePartial(state.pointee)
+    if request.isPassThrough { unsafe planPassThrough(state) } else { unsafe plan(state) }
+    unsafe state.pointee.padding = ZeroPadding()
     if request.isWrite {
+      let needsEdges = unsafe edgesArePartial(state.pointee) || mayPad(request)
       unsafe state.pointee.holdsGateExclusively = needsEdges
       unsafe state.pointee.holdsGate = true
       let waiter = WriteGate.Waiter(worker: worker, request: index, isExclusive: needsEdges)
@@ -177,6 +185,11 @@ import Memory
   }
 
   private func proceed(_ index: Int) {
+    if unsafe table[index].holdsGate && table[index].holdsGateExclusively
+      && table[index].request.zeroing != .off
+    {
+      unsafe table[index].padding = padding(for: table[index].request)
+    }
     if unsafe table[index].request.isWrite && edgesArePartial(table[index]) {
       unsafe table[index].phase = .readingEdges
       readEdges(index)

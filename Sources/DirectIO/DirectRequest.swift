@@ -21,11 +21,16 @@ public struct DirectRequest {
   public var dataOffset: Int
   /// The iterator to make, and the rules.
   public var shape: RequestShape
+  /// What a write does about fresh blocks that it covers in part.
+  public var zeroing: Zeroing
+  /// Whether whole blocks go straight to the device, from a buffer mapped under the hardware's limits.
+  public var isPassThrough: Bool
 
   /// Puts a request together.
   public init(
     isWrite: Bool, unique: UInt64, inode: UInt64, fileOffset: Int, deviceOffset: Int, length: Int,
-    dataOffset: Int, shape: RequestShape
+    dataOffset: Int, shape: RequestShape, zeroing: Zeroing = .off,
+    isPassThrough: Bool = false
   ) {
     self.isWrite = isWrite
     self.unique = unique
@@ -35,6 +40,8 @@ public struct DirectRequest {
     self.length = length
     self.dataOffset = dataOffset
     self.shape = shape
+    self.zeroing = zeroing
+    self.isPassThrough = isPassThrough
   }
 }
 
@@ -97,6 +104,8 @@ struct RequestState {
   var bodyCount = 0
   /// Bytes after them.
   var tail = BouncedPart()
+  /// Zeroes around a write into fresh space.
+  var padding = ZeroPadding()
   /// Bios under way.
   var pendingBios = 0
   /// The first error, as an errno, or 0.

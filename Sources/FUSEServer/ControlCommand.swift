@@ -92,7 +92,11 @@ enum ControlCommand {
                           ubuf iovec kvec bvec xarray pipe
     set cleanup=MODE      auto asks the iterator; pin, get, none     set cleanup=get
                           force a mode
-    set era=ERA           whose rules are followed: v8               set era=v8
+    set era=ERA           whose rules are followed:                  set era=merged
+                          v8      pins for user memory, all else is listed
+                          get     before the series: a reference on every page;
+                                  kvec cannot be held and is copied
+                          merged  as v8, but the zero page is never pinned
     flush                 makes what was written durable             flush
     freeze                holds new writes, waits for those under    freeze
                           way, flushes
@@ -133,12 +137,9 @@ public enum ShapeOption {
       message: "cleanup=\(text): use one of \(policies.map(\.rawValue).joined(separator: ", "))")
   }
 
-  /// An era by its name; those that do not work yet are refused by name.
+  /// An era by its name.
   public static func era(_ text: String) throws(ShapeOptionError) -> Era {
-    if text == "v8" { return .v8 }
-    if Era(rawValue: text) != nil {
-      throw ShapeOptionError(message: "era=\(text): not in this version; use v8")
-    }
-    throw ShapeOptionError(message: "era=\(text): use v8")
+    if let era = Era(rawValue: text) { return era }
+    throw ShapeOptionError(message: "era=\(text): use one of v8, get, merged")
   }
 }

@@ -11,22 +11,32 @@ import Volumes
 final class OpenControlFiles: Sendable {
   private struct State {
     var next: UInt64 = 1
-    var texts: [UInt64: [UInt8]] = [:]
+    var texts: [UInt64: (inode: UInt64, bytes: [UInt8])] = [:]
   }
   private let state = Mutex(State())
 
   /// Keeps a text and gives its handle.
-  func open(_ text: String) -> UInt64 {
+  func open(_ text: String, inode: UInt64) -> UInt64 {
     state.withLock { state in
       let handle = state.next
       state.next += 1
-      state.texts[handle] = Array(text.utf8)
+      state.texts[handle] = (inode, Array(text.utf8))
       return handle
     }
   }
 
   /// The text behind a handle, or nil.
-  func text(_ handle: UInt64) -> [UInt8]? { state.withLock { $0.texts[handle] } }
+  func text(_ handle: UInt64) -> [UInt8]? { state.withLock { $0.texts[handle]?.bytes } }
+
+  /// The size of a file's longest open text, or 0.
+  ///
+  /// The kernel does not say which open file a fstat(2) is about. Who reads as many bytes as it tells must not
+  /// miss the end of his text because the file's text has become shorter since.
+  func largestSize(of inode: UInt64) -> Int {
+    state.withLock { state in
+      state.texts.values.reduce(0) { $1.inode == inode ? max($0, $1.bytes.count) : $0 }
+    }
+  }
 
   /// Forgets a text.
   func close(_ handle: UInt64) { state.withLock { _ = $0.texts.removeValue(forKey: handle) } }
@@ -77,6 +87,7 @@ extension Server {
   /// The settings in force, `name=value` a line.
   private func configText() -> String {
     let shape = shape.current
+    let hardware = configuration.passThroughLimits ?? device.limits
     var settings: [(name: String, value: String)] = [
       ("iter", shape.kind.name), ("cleanup", shape.cleanup.rawValue), ("era", shape.era.rawValue),
       ("segs", "\(shape.segments)"), ("misalign", "\(shape.misalignment)"),
@@ -89,6 +100,9 @@ extension Server {
       ("max_io", "\(configuration.maxIOBytes)"),
       ("spin", "\(configuration.spinNanoseconds / 1000)"),
       ("huge_pages", memory.isHuge ? "1" : "0"), ("seed", "\(configuration.seed)"),
+      ("max_segments", "\(hardware.maxSegments)"),
+      ("max_segment_size", "\(hardware.maxSegmentSize)"),
+      ("virt_boundary", "\(hardware.virtBoundaryMask == 0 ? 0 : hardware.virtBoundaryMask + 1)"),
       ("frozen", isFrozen ? "1" : "0"), ("pid", "\(getpid())"),
     ]
     settings += configuration.report

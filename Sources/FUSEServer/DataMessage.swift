@@ -11,6 +11,7 @@ enum Opcode {
   static let write: UInt32 = 16
   static let initialize: UInt32 = 26
   static let interrupt: UInt32 = 36
+  static let ioctl: UInt32 = 39
 }
 
 /// Sizes of the protocol's headers in bytes.
@@ -39,6 +40,12 @@ enum MessageLayout {
   var opcode: UInt32 { unsafe bytes.loadUnaligned(fromByteOffset: 4, as: UInt32.self) }
   var unique: UInt64 { unsafe bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self) }
   var inode: UInt64 { unsafe bytes.loadUnaligned(fromByteOffset: 16, as: UInt64.self) }
+
+  /// A word of a message that is long enough.
+  func word(at offset: Int) -> UInt32 {
+    precondition(offset >= 0 && offset + 4 <= byteCount)
+    return unsafe bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self)
+  }
 
   /// A copy that outlives the buffer.
   func copy() -> [UInt8] { unsafe Array(bytes) }

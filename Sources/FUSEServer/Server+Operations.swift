@@ -16,6 +16,12 @@ extension Server {
     static let parallelDirectWrites: UInt32 = 1 << 6
   }
 
+  /// What an open file of the volume has as its handle: whether it may be written to by ioctl.
+  enum OpenHandle {
+    static let readOnly: UInt64 = 0
+    static let writable: UInt64 = 1
+  }
+
   // MARK: Setup
 
   /// Agrees with the kernel on sizes and abilities.
@@ -78,7 +84,9 @@ extension Server {
       return
     }
     unsafe onControlQueue(request) { [self] request throws(Errno) in
-      unsafe replyAttributes(try control.attributes(of: inode), seconds: 0, request)
+      var attributes = try control.attributes(of: inode)
+      attributes.size = max(attributes.size, openControls.largestSize(of: inode))
+      unsafe replyAttributes(attributes, seconds: 0, request)
     }
   }
 
@@ -153,14 +161,17 @@ extension Server {
         let file = try control.file(inode)
         if writes && file.accept == nil { throw Errno(rawValue: EACCES) }
         unsafe replyOpen(
-          handle: openControls.open(file.render()), flags: OpenFlags.directIO, request)
+          handle: openControls.open(file.render(), inode: inode), flags: OpenFlags.directIO, request
+        )
       }
       return
     }
     unsafe attempt(request) { () throws(Errno) in
       if try volume.attributes(of: inode).type == .directory { throw Errno(rawValue: EISDIR) }
       if writes && configuration.isReadOnly { throw .readOnlyFileSystem }
-      unsafe replyOpen(handle: 0, flags: OpenFlags.parallelDirectWrites, request)
+      unsafe replyOpen(
+        handle: writes ? OpenHandle.writable : OpenHandle.readOnly,
+        flags: OpenFlags.parallelDirectWrites, request)
     }
   }
 
@@ -213,7 +224,7 @@ extension Server {
   }
 
   /// Runs `body`, which answers, or answers with the errno that it throws.
-  private func attempt(_ request: fuse_req_t, _ body: () throws(Errno) -> Void) {
+  func attempt(_ request: fuse_req_t, _ body: () throws(Errno) -> Void) {
     do { try body() } catch { unsafe fuse_reply_err(request, error.rawValue) }
   }
 }

@@ -33,6 +33,8 @@ public struct ServerConfiguration: Sendable {
   public var control: ControlDirectory.Visibility
   /// The seed of every random choice.
   public var seed: UInt64
+  /// What pass-through requests keep to, or nil for the device's own limits.
+  public var passThroughLimits: QueueLimits?
   /// The settings as `config` shows them: names and values.
   public var report: [(name: String, value: String)]
 
@@ -69,6 +71,8 @@ public struct MountFailure: Error {
   let configuration: ServerConfiguration
   let device: any BlockDevice
   let volume: any Volume
+  /// What writes into fresh space do; the volume's, asked once.
+  let zeroing: Zeroing
   let memory: RequestMemory
   /// The shape of the next requests.
   public let shape: ShapeSetting
@@ -104,6 +108,7 @@ public struct MountFailure: Error {
     self.configuration = configuration
     self.device = device
     self.volume = volume
+    zeroing = volume.zeroing
     self.shape = ShapeSetting(shape)
     memory = try RequestMemory(
       workers: configuration.workerCount, slotsPerWorker: configuration.slotsPerWorker,
@@ -238,14 +243,6 @@ public struct MountFailure: Error {
   }
 
   // MARK: Running
-
-  /// Wakes the sleeping worker after `index`, if there is one.
-  func wakeHelper(of index: Int) {
-    let next = index + 1
-    if next < workers.count && workers[next].isAsleep.load(ordering: .relaxed) {
-      workers[next].wake()
-    }
-  }
 
   /// A worker saw the mount's end: the others are told.
   func noteWorkerEnded() {

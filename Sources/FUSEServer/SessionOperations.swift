@@ -71,6 +71,12 @@ enum SessionOperations {
       guard let request = unsafe request else { return }
       unsafe server(of: request).seek(inode, offset: offset, whence: whence, request)
     }
+    unsafe table.ioctl = { request, inode, command, _, info, _, input, inputCount, room in
+      guard let request = unsafe request, let info = unsafe info else { return }
+      unsafe server(of: request).passThrough(
+        inode, command: command, isWritable: info.pointee.fh == Server.OpenHandle.writable,
+        message: UnsafeRawBufferPointer(start: input, count: inputCount), room: room, request)
+    }
     unsafe table.fallocate = { request, inode, mode, offset, length, _ in
       guard let request = unsafe request else { return }
       unsafe server(of: request).allocate(

@@ -8,7 +8,7 @@ import Memory
 import Volumes
 
 extension Worker {
-  /// From this size on a request is worth a worker of its own.
+  /// From this size on a request is started at once, alone: copying it costs more than a system call.
   static var largeRequestBytes: Int { 128 << 10 }
   /// Small requests that are taken before their I/O is sent off together.
   static var batchLimit: Int { 16 }
@@ -29,13 +29,9 @@ extension Worker {
         let isLarge = unsafe dispatch(
           slot: slot, message: UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]),
           from: polling.descriptor)
-        if isLarge {
-          noteLargeRequest()
-          return taken
-        }
+        if isLarge { return taken }
       case .nothing:
         freeSlot(slot)
-        largeInARow = 0
         return taken
       case .ended:
         freeSlot(slot)
@@ -44,12 +40,6 @@ extension Worker {
       }
     }
     return taken
-  }
-
-  /// A row of large requests means that copying, not waking, is the cost: then another worker pays.
-  private func noteLargeRequest() {
-    largeInARow &+= 1
-    if largeInARow >= 2 { server.wakeHelper(of: index) }
   }
 
   /// Where a slot's next message goes: placed so that a WRITE's payload starts at the shift that is asked for.
@@ -94,7 +84,11 @@ extension Worker {
     case Opcode.interrupt:
       // Every request ends by itself in bounded time, so none is cut short; the protocol allows it.
       freeSlot(slot)
+    case Opcode.ioctl where server.isFrozen && message.isPassThroughWrite:
+      heldWrites.append((message.copy(), descriptor))
+      freeSlot(slot)
     default:
+      unsafe slots[slot].unique = message.unique
       unsafe serveByLibfuse(
         slot: slot, message: bytes, isControl: ControlDirectory.owns(message.inode),
         from: descriptor)
@@ -130,7 +124,7 @@ extension Worker {
         DirectRequest(
           isWrite: request.isWrite, unique: request.unique, inode: request.inode,
           fileOffset: request.offset, deviceOffset: extent.deviceOffset, length: length,
-          dataOffset: slots[slot].dataOffset, shape: shape))
+          dataOffset: slots[slot].dataOffset, shape: shape, zeroing: server.zeroing))
     } catch {
       answer(FinishedRequest(index: slot, error: error, latencyNanoseconds: 0))
     }
@@ -139,6 +133,7 @@ extension Worker {
   /// Answers a request whose I/O is through, and frees its slot.
   func answer(_ finished: FinishedRequest) {
     let slot = unsafe slots[finished.index]
+    if slot.passThrough != nil { return answerPassThrough(finished) }
     if let flush = unsafe slot.flushRequest {
       unsafe slots[finished.index].flushRequest = nil
       CurrentThread.descriptor = slot.descriptor
@@ -195,7 +190,7 @@ extension Worker {
     // libfuse reads structures in place: a shifted buffer is moved to where they are aligned.
     let start = unsafe server.memory.map.table.memory(
       at: engine.payloadPage(slot).advanced(by: -1), offset: 0,
-      length: pageSize + MessageLayout.minimumReceive)
+      length: max(pageSize + MessageLayout.minimumReceive, bytes.count))
     let aligned = unsafe slots[slot].dataOffset % 8 == 0
     if !aligned, let target = start.baseAddress, let source = bytes.baseAddress {
       unsafe target.copyMemory(from: source, byteCount: min(bytes.count, start.count))

@@ -13,8 +13,6 @@ extension Worker {
       clearWakeEvent()
     } else if hasEnded || engine.hasParkedRequests || !heldWrites.isEmpty {
       pollDescriptors(takingRequests: !hasEnded)
-    } else if index > 0 {
-      sleepAsHelper()
     } else {
       readBlocking()
     }
@@ -42,6 +40,10 @@ extension Worker {
   }
 
   /// Sleeps in a read of the device; the kernel wakes one reader for one request.
+  ///
+  /// All idle workers sleep here side by side. One that last ran on the client's CPU costs no wake-up of an idle CPU,
+  /// and with several the scheduler mostly finds one: measured on two virtual CPUs, 4 KiB reads one at a time went from
+  /// 22,000 to 45,000 a second against a single reader, spinning or not, and none of the deeper queues lost.
   private func readBlocking() {
     guard let slot = takeSlot() else { return }
     let buffer = unsafe receiveBuffer(slot: slot)
@@ -71,14 +73,6 @@ extension Worker {
     }
     clearWakeEvent()
     if server.isStopping { hasEnded = true }
-  }
-
-  /// A helper sleeps until the first worker has more than it can do.
-  private func sleepAsHelper() {
-    isAsleep.store(true, ordering: .sequentiallyConsistent)
-    pollDescriptors(takingRequests: false)
-    isAsleep.store(false, ordering: .sequentiallyConsistent)
-    largeInARow = 0
   }
 }
 

@@ -20,8 +20,10 @@ import Volumes
   /// Where the data starts after the payload's first byte.
   var dataOffset = 0
   var requestedBytes = 0
-  /// The libfuse request that a flush answers, or nil.
+  /// The libfuse request that a flush or a pass-through request answers, or nil.
   var flushRequest: fuse_req_t?
+  /// The pass-through request under way, or nil.
+  var passThrough: PassThroughCall?
 }
 
 /// One thread's share of the work. All fields belong to that thread, but for the mailbox.
@@ -34,7 +36,6 @@ import Volumes
   let blocking: FuseDevice
   let wakeEvent: Int32
   private let mail = Mutex<[Int]>([])
-  let isAsleep = Atomic<Bool>(false)
 
   let engine: DirectIOEngine
   let slots: UnsafeMutablePointer<RequestSlot>
@@ -49,8 +50,6 @@ import Volumes
   var spin: SpinBudget
   /// Requests that the last look at the device brought.
   var lastTaken = 0
-  /// Large requests taken one after the other without waiting.
-  var largeInARow = 0
 
   /// Makes a worker and all it will need; called on the worker's own thread.
   /// - Throws: the errno of a clone, an eventfd or the device's queue.
@@ -68,7 +67,8 @@ import Volumes
       device: server.device, gate: server.gate, ledger: server.ledger, defects: server.defects,
       context: MemoryContext(
         pages: memory.map.table, user: memory.space.view, kernel: .linear, era: .v8,
-        counters: counters), userBase: RequestMemory.userBase,
+        counters: counters), passThroughLimits: server.configuration.passThroughLimits,
+      userBase: RequestMemory.userBase,
       payloadPage: { memory.payloadPage(worker: index, slot: $0) },
       bouncePage: { memory.bouncePage(worker: index, slot: $0) })
     unsafe slots = .allocate(capacity: memory.slotsPerWorker)

@@ -11,6 +11,8 @@ public enum Counter: Int, CaseIterable, Sendable {
   case bios, bvecs, bioSplits, bvecMerges, samePageMerges
   case bouncedBytes, flushes, ioErrors, requestsInflight
   case deviceReads, deviceWrites, deviceBytesRead, deviceBytesWritten
+  case passthroughRequests, passthroughMappedBytes, passthroughCopiedBytes
+  case traceDropped
 
   /// The name users meet in `stats`.
   public var name: String {
@@ -42,6 +44,10 @@ public enum Counter: Int, CaseIterable, Sendable {
     case .deviceWrites: "device_writes"
     case .deviceBytesRead: "device_bytes_read"
     case .deviceBytesWritten: "device_bytes_written"
+    case .passthroughRequests: "passthrough_requests"
+    case .traceDropped: "trace_dropped"
+    case .passthroughMappedBytes: "passthrough_mapped_bytes"
+    case .passthroughCopiedBytes: "passthrough_copied_bytes"
     }
   }
 }

@@ -134,6 +134,8 @@ public struct MemoryContext: Sendable {
   /// Drops what was taken on every page of a run, and counts it.
   ///
   /// A page that had nothing left to drop is a double release: it is counted, and named in the ledger.
+  ///
+  /// Kernel: `bio_release_page()`, block/blk.h, v8 series, patch 7, for a run of pages.
   public func release(_ run: PageRun, mode: FollFlags) {
     let mode = mode.cleanupMode
     if mode.isEmpty { return }

@@ -2,6 +2,7 @@
 
 import Block
 import CSystem
+import DirectIO
 import Glibc
 import Memory
 import Synchronization
@@ -10,6 +11,8 @@ import Synchronization
 public final class RawVolume: Volume {
   /// As in the mount option.
   public var kindName: String { "raw" }
+  /// Holes of the image are fresh space, in blocks of this volume's choice.
+  public let zeroing: Zeroing
 
   /// The root directory's inode, as FUSE wants it.
   public static let rootInode: UInt64 = 1
@@ -28,8 +31,12 @@ public final class RawVolume: Volume {
   ///   - device: the image.
   ///   - user: who owns the files.
   ///   - group: the files' group.
-  public init(device: any BlockDevice, user: UInt32, group: UInt32) {
+  ///   - zeroing: what writes into holes of the image do.
+  public init(
+    device: any BlockDevice, user: UInt32, group: UInt32, zeroing: Zeroing = .ask(blockBytes: 4096)
+  ) {
     self.device = device
+    self.zeroing = zeroing
     owner = (user, group)
     mounted = .now()
     times = Mutex((mounted, mounted))
@@ -138,7 +145,7 @@ public final class RawVolume: Volume {
       inode: Self.diskInode, type: .regular, permissions: device.isReadOnly ? 0o444 : 0o644,
       user: owner.user, group: owner.group, size: device.byteCount, time: modified)
     file.accessed = accessed
-    file.blocks512 = (device.byteCount + 511) / 512
+    file.blocks512 = (device.storedByteCount + 511) / 512
     return file
   }
 }

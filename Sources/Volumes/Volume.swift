@@ -1,5 +1,6 @@
 // What a filesystem inside the mount must offer: names, attributes, and where a file's bytes are on the device.
 
+import DirectIO
 import Memory
 
 /// What kind of object an inode is.
@@ -126,6 +127,8 @@ public struct VolumeStatistics: Sendable {
 public protocol Volume: AnyObject, Sendable {
   /// Its kind, as in the mount option `volume`.
   var kindName: String { get }
+  /// What writes do about fresh blocks of its files that they cover in part.
+  var zeroing: Zeroing { get }
 
   /// Finds a name. Throws `.noSuchFile`.
   func lookup(parent: UInt64, name: String) throws(Errno) -> FileAttributes
@@ -148,4 +151,9 @@ public protocol Volume: AnyObject, Sendable {
   func allocate(_ inode: UInt64, mode: Int32, offset: Int, length: Int) throws(Errno)
   /// Notes that a file was written, for its times.
   func noteWrite(_ inode: UInt64)
+}
+
+extension Volume {
+  /// Nothing, unless a volume knows better.
+  public var zeroing: Zeroing { .off }
 }

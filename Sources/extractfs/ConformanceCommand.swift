@@ -2,6 +2,9 @@
 
 import ArgumentParser
 import Conformance
+import FUSEServer
+import Glibc
+import Memory
 
 struct ConformanceCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -16,10 +19,13 @@ struct ConformanceCommand: ParsableCommand {
 
   func run() throws {
     let report: ConformanceReport
-    do {
+    do throws(Errno) {
       report = try ConformanceRunner.run(directory: directory)
     } catch {
-      throw failure("\(directory): \(error)")
+      if error == .noSuchFile, unsafe access(directory, F_OK) == 0 {
+        throw failure("\(directory): no vectors (*.jsonl) are there")
+      }
+      throw failure("\(directory): \(describeErrno(error.rawValue))")
     }
     if json {
       emitJSON([

@@ -90,9 +90,13 @@ struct Daemon {
       control: options.control, seed: options.seed)
     configuration.report = [
       ("backend", options.backend.rawValue), ("direct", options.direct ? "on" : "off"),
-      ("transport", "dev"), ("control", options.control.rawValue),
+      ("transport", "dev"), ("zeroing", options.zeroing ? "on" : "off"),
+      ("control", options.control.rawValue),
     ]
-    let volume = RawVolume(device: device, user: getuid(), group: getgid())
+    configuration.passThroughLimits = options.passThroughLimits(of: device.limits)
+    let volume = RawVolume(
+      device: device, user: getuid(), group: getgid(),
+      zeroing: options.zeroing ? .ask(blockBytes: 4096) : .off)
     do throws(Errno) {
       return try Server(
         configuration: configuration, device: device, volume: volume, shape: options.shape)

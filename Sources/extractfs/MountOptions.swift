@@ -1,5 +1,6 @@
 // The mount options: read from `-o a,b=c`, checked, with defaults from the machine.
 
+import Block
 import DirectIO
 import FUSEServer
 import Foundation
@@ -26,6 +27,11 @@ struct MountOptions {
   var maxIO = 1 << 20
   var spinMicroseconds: Int
   var blockSize: Int?
+  var zeroing = true
+  /// What pass-through keeps to; nil for the usual limits.
+  var maxSegments: Int?
+  var maxSegmentBytes: Int?
+  var virtBoundaryBytes = 0
   var seed: UInt64 = 1
   var isReadOnly = false
   var control = ControlDirectory.Visibility.hidden
@@ -43,9 +49,9 @@ struct MountOptions {
 
   /// The defaults for this machine.
   init(processors: Int) {
-    workers = max(1, min(4, processors))
+    workers = max(2, min(4, processors))
     queueDepth = 32
-    spinMicroseconds = processors > 1 ? 50 : 0
+    spinMicroseconds = 0
   }
 
   /// Reads comma-separated options; a later one wins.
@@ -86,7 +92,8 @@ struct MountOptions {
 
   private static let known: Set<String> = [
     "iter", "cleanup", "era", "segs", "misalign", "volume", "backend", "direct", "transport",
-    "workers", "queue_depth", "max_io", "spin", "block_size", "seed", "control",
+    "workers", "queue_depth", "max_io", "spin", "block_size", "zeroing", "seed", "control",
+    "max_segments", "max_segment_size", "virt_boundary",
   ]
 
   private mutating func apply(name: String, value: String) throws(OptionError) {
@@ -108,6 +115,11 @@ struct MountOptions {
     case "spin": spinMicroseconds = try number(name, value, 0...10_000)
     case "block_size":
       blockSize = Int(try choice(name, value, ["512", "4096"]))
+    case "max_segments": maxSegments = try number(name, value, 1...256)
+    case "max_segment_size": maxSegmentBytes = try number(name, value, 4096...(1 << 20))
+    case "virt_boundary":
+      virtBoundaryBytes = Int(try choice(name, value, ["0", "512", "4096"])) ?? 0
+    case "zeroing": zeroing = try choice(name, value, ["on", "off"]) == "on"
     case "seed":
       guard let seed = UInt64(value) else {
         throw OptionError(message: "seed=\(value): must be a number from 0 to \(UInt64.max)")
@@ -160,19 +172,36 @@ struct MountOptions {
 
   static let help = """
     Mount options (-o name=value,…; defaults first):
-      iter=ubuf|iovec|kvec|bvec|xarray|pipe  iterator made of each request's buffer (pipe: reads only)
+
+      iter=ubuf|iovec|kvec|bvec|xarray|pipe   iterator made of each request
+                             (pipe: reads only)
       cleanup=auto|pin|get|none   how pages are held; auto asks the iterator
-      era=v8                      whose rules the model follows
-      segs=N  misalign=BYTES      cut each buffer into N segments, shift it by BYTES (1, 0)
-      volume=auto|raw             raw: the image is one file, DIR/disk
-      backend=uring|sync|memory|null  how bios reach the image
-      direct=on|off               O_DIRECT on the image
-      block_size=512|4096         logical block size (from the image)
-      transport=auto|dev          /dev/fuse
-      workers=N queue_depth=N max_io=BYTES spin=MICROSECONDS  sized from the machine
-      control=hidden|visible|off  how the control directory DIR/.extractfs is met
-      seed=N                      seed of every random choice (1)
-      ro, allow_other, allow_root, default_permissions, nosuid, nodev, auto_unmount, fsname=…,
-      subtype=…                   as in every FUSE filesystem
+      era=v8|get|merged      whose rules: the series, before it, Linux 6.5
+      segs=N misalign=BYTES  cut each buffer, shift it (1, 0)
+      volume=auto|raw        raw: the image is one file, DIR/disk
+      backend=uring|sync|memory|null   how bios reach the image
+      direct=on|off          O_DIRECT on the image
+      block_size=512|4096    logical block size (from the image)
+      zeroing=on|off         small writes into holes pad with the zero page
+      max_segments=N max_segment_size=BYTES virt_boundary=0|512|4096
+                             limits of pass-through (128, 65536, 0)
+      transport=auto|dev     /dev/fuse
+      workers=N queue_depth=N max_io=BYTES spin=MICROSECONDS
+                             sized from the machine
+      control=hidden|visible|off   how DIR/.extractfs is met
+      seed=N                 seed of every random choice (1)
+      ro, allow_other, allow_root, default_permissions, nosuid, nodev,
+      auto_unmount, fsname=…, subtype=…   as in every FUSE filesystem
     """
+}
+
+extension MountOptions {
+  /// A device's limits as pass-through requests are to see them.
+  func passThroughLimits(of device: QueueLimits) -> QueueLimits {
+    var limits = device
+    if let maxSegments { limits.maxSegments = maxSegments }
+    if let maxSegmentBytes { limits.maxSegmentSize = UInt32(maxSegmentBytes) }
+    limits.virtBoundaryMask = virtBoundaryBytes == 0 ? 0 : UInt64(virtBoundaryBytes - 1)
+    return limits
+  }
 }

@@ -5,6 +5,7 @@ import DirectIO
 import IOVector
 import Memory
 import TestSupport
+import Testing
 
 /// A few engines that share a device and a write gate, all driven by the test's thread.
 final class EngineFixture {
@@ -74,6 +75,22 @@ final class EngineFixture {
     mail.letters = []
     for letter in letters { engines[letter.engine].resume(letter.request) }
     return result
+  }
+
+  /// Runs one request on the first engine, alone.
+  func result(of request: DirectRequest) -> Errno? {
+    engines[0].start(0, request)
+    var results: [(engine: Int, finished: FinishedRequest)] = []
+    while results.isEmpty { results = turn() }
+    return results[0].finished.error
+  }
+
+  /// Runs one request that must succeed, and leave nothing held.
+  func transfer(
+    _ request: DirectRequest, sourceLocation: SourceLocation = #_sourceLocation
+  ) throws {
+    #expect(result(of: request) == nil, sourceLocation: sourceLocation)
+    #expect(isBalanced, "\(defects.lines)", sourceLocation: sourceLocation)
   }
 
   /// What must hold when nothing is under way.

@@ -9,7 +9,7 @@ import TestSupport
 final class ScriptedDevice: BlockDevice, @unchecked Sendable {
   // Guard of the unchecked Sendable: a test uses it from one thread.
   let name = "scripted"
-  let limits: QueueLimits
+  var limits: QueueLimits
   let isReadOnly = false
   var bytes: [UInt8]
   var generator: SeededGenerator
@@ -18,6 +18,10 @@ final class ScriptedDevice: BlockDevice, @unchecked Sendable {
   /// Transfers so far.
   var transfers = 0
   var flushes = 0
+  /// Transfers from the device.
+  var reads = 0
+  /// Which sectors were written; nil for a device that calls all of it data.
+  var written: [Bool]?
 
   var byteCount: Int { bytes.count }
 
@@ -37,7 +41,14 @@ final class ScriptedDevice: BlockDevice, @unchecked Sendable {
   }
 
   func allocate(mode: Int32, offset: Int, length: Int) throws(Errno) { throw .notSupported }
-  func seek(offset: Int, whence: Int32) throws(Errno) -> Int { offset }
+  /// Finds data only, which is all that anybody asks for.
+  func seek(offset: Int, whence: Int32) throws(Errno) -> Int {
+    guard let written else { return offset }
+    guard let sector = written[(offset / 512)...].firstIndex(of: true) else {
+      throw Errno(rawValue: 6)  // ENXIO
+    }
+    return max(offset, sector * 512)
+  }
   func flush() throws(Errno) {}
 
   /// Moves a bio's bytes, or fails as the script says.
@@ -47,6 +58,12 @@ final class ScriptedDevice: BlockDevice, @unchecked Sendable {
     var offset = Int(bio.sector) * 512
     precondition(offset % limits.logicalBlockSize == 0, "a bio starts within a block")
     precondition(bio.byteCount % limits.logicalBlockSize == 0, "a bio ends within a block")
+    let isWrite = bio.operation == .write || bio.operation == .driverOut
+    if isWrite {
+      for sector in offset / 512..<(offset + bio.byteCount) / 512 { written?[sector] = true }
+    } else {
+      reads += 1
+    }
     var position = bio.iterator
     while let vector = bio.nextVector(&position) {
       let memory = unsafe pages.memory(
@@ -54,7 +71,7 @@ final class ScriptedDevice: BlockDevice, @unchecked Sendable {
       unsafe bytes.withUnsafeMutableBytes { bytes in
         let place = unsafe UnsafeMutableRawBufferPointer(
           rebasing: bytes[offset..<offset + memory.count])
-        if bio.operation == .write {
+        if isWrite {
           unsafe place.copyMemory(from: UnsafeRawBufferPointer(memory))
         } else {
           unsafe memory.copyMemory(from: UnsafeRawBufferPointer(place))

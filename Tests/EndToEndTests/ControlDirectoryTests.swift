@@ -18,7 +18,8 @@ extension EndToEnd {
       "kernel_nr_foll_pin_acquired", "kernel_nr_foll_pin_released", "requests_read",
       "requests_write", "bytes_read", "bytes_written", "bios", "bvecs", "bio_splits",
       "bvec_merges", "same_page_merges", "bounced_bytes", "flushes", "io_errors",
-      "requests_inflight",
+      "requests_inflight", "passthrough_requests", "passthrough_mapped_bytes",
+      "passthrough_copied_bytes",
     ]
 
     private func writeSome(_ mount: Mount, mebibytes: Int = 4) throws {
@@ -105,6 +106,20 @@ extension EndToEnd {
         let seen = try Statistics(parsing: String(decoding: text, as: UTF8.self))
         #expect(try seen.change(of: "bytes_written", since: before) == 0)
         #expect(try mount.statistics().change(of: "bytes_written", since: before) == 4 << 20)
+      }
+    }
+
+    @Test("never tells a size that cuts an open text short", .needs(.fuse))
+    func sizeOfSnapshot() throws {
+      try withMount(imageSizeBytes: 1 << 20) { mount in
+        // The reply in `control` is long at first, then short.
+        try mount.control("checkpoint a-name-that-makes-a-long-reply")
+        let long = try OpenFile(mount.controlFile("control"), .write)
+        let size = try long.sizeBytes()
+        try mount.control("flush")
+        #expect(try long.sizeBytes() == size)
+        let buffer = AlignedBuffer(count: 1 << 12)
+        #expect(try long.read(into: buffer, count: buffer.count, at: 0) == size)
       }
     }
 

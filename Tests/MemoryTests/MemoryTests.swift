@@ -104,13 +104,12 @@ struct CountTests {
 struct FlagTests {
   @Test("Numbers are those of the v8 series")
   func numbering() {
-    #expect(FollFlags.pin.rawValue == 1)
-    #expect(FollFlags.get.rawValue == 2)
-    #expect(FollFlags.write.rawValue == 4)
-    #expect(FollFlags.noFault.rawValue == 0x80)
-    #expect(FollFlags.longTerm.rawValue == 0x1000)
-    #expect(FollFlags.pciP2PDMA.rawValue == 0x8000)
-    #expect(FollFlags.interruptible.rawValue == 0x10000)
+    // No gap is left: each flag is the next bit.
+    let flags: [FollFlags] = [
+      .pin, .get, .write, .touch, .dump, .force, .noWait, .noFault, .hardwarePoison, .tried,
+      .remote, .anonymous, .longTerm, .splitPMD, .fastOnly, .pciP2PDMA, .interruptible,
+    ]
+    for (bit, flag) in flags.enumerated() { #expect(flag.rawValue == 1 << bit) }
   }
 }
 

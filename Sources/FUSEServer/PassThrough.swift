@@ -1,0 +1,178 @@
+// Pass-through requests: an ioctl on the volume's file that moves whole blocks between its buffer and the device.
+
+import CFuse3
+import CPassThrough
+import DirectIO
+import Glibc
+import Memory
+import Volumes
+
+/// The header of a pass-through ioctl, checked.
+struct PassThroughCall {
+  var header: extractfs_passthrough_header
+  let blockBytes: Int
+
+  /// Bytes of the header, in front of the buffer.
+  static var headerBytes: Int { MemoryLayout<extractfs_passthrough_header>.size }
+  /// Bytes of the whole message.
+  static var messageBytes: Int { headerBytes + Int(EXTRACTFS_PASSTHROUGH_BUFFER) }
+
+  var isQuery: Bool { header.operation == UInt32(EXTRACTFS_PASSTHROUGH_QUERY) }
+  var isWrite: Bool { header.operation == UInt32(EXTRACTFS_PASSTHROUGH_WRITE) }
+  var byteCount: Int { Int(header.blocks) * blockBytes }
+  /// Byte position on the device. Sound once `check` has passed.
+  var deviceOffset: Int { Int(header.lba) * blockBytes }
+
+  /// Reads a header and answers what a query asks for.
+  @unsafe init(_ message: UnsafeRawBufferPointer, blockBytes: Int, deviceBytes: Int) {
+    unsafe header = message.loadUnaligned(as: extractfs_passthrough_header.self)
+    self.blockBytes = blockBytes
+    header.block_size = UInt32(blockBytes)
+    header.device_blocks = UInt64(deviceBytes / blockBytes)
+    header.mapped_bytes = 0
+    header.copied_bytes = 0
+  }
+
+  /// Checks everything that the caller can get wrong.
+  /// - Throws: the errno of the first thing that is.
+  func check(isReadOnly: Bool, isWritable: Bool) throws(Errno) {
+    let reserved = header.reserved
+    guard header.version == UInt32(EXTRACTFS_PASSTHROUGH_VERSION),
+      header.operation <= UInt32(EXTRACTFS_PASSTHROUGH_WRITE), reserved == (0, 0, 0, 0, 0)
+    else { throw .invalidArgument }
+    if isQuery { return }
+    if isWrite && isReadOnly { throw .readOnlyFileSystem }
+    if isWrite && !isWritable { throw Errno(rawValue: EBADF) }
+    let room = Int(EXTRACTFS_PASSTHROUGH_BUFFER) - Int(header.offset)
+    if header.blocks == 0 || byteCount > room { throw .invalidArgument }
+    let isInside =
+      header.lba < header.device_blocks
+      && UInt64(header.blocks) <= header.device_blocks - header.lba
+    if !isInside { throw isWrite ? .noSpace : .invalidArgument }
+  }
+}
+
+extension IncomingMessage {
+  /// Whether this FUSE_IOCTL would write; for a mount that is frozen.
+  var isPassThroughWrite: Bool {
+    // `struct fuse_ioctl_in` is as long as 32 bytes; the ioctl's own header follows.
+    let start = MessageLayout.requestHeader + 32
+    if opcode != Opcode.ioctl || byteCount < start + PassThroughCall.headerBytes { return false }
+    return command == extractfs_passthrough_number
+      && word(at: start + 4) == UInt32(EXTRACTFS_PASSTHROUGH_WRITE)
+  }
+
+  private var command: UInt32 { word(at: MessageLayout.requestHeader + 12) }
+}
+
+extension Server {
+  /// FUSE_IOCTL: answers at once what is refused or asked, and starts what moves data.
+  func passThrough(
+    _ inode: UInt64, command: UInt32, isWritable: Bool, message: UnsafeRawBufferPointer, room: Int,
+    _ request: fuse_req_t
+  ) {
+    unsafe attempt(request) { () throws(Errno) in
+      // Elsewhere than on a raw image the blocks of a file are the filesystem's business.
+      guard inode == RawVolume.diskInode, volume is RawVolume,
+        command == extractfs_passthrough_number, message.count == PassThroughCall.messageBytes,
+        room == PassThroughCall.messageBytes, let worker = CurrentThread.worker
+      else { throw Errno(rawValue: ENOTTY) }
+      let call = unsafe PassThroughCall(
+        message, blockBytes: device.limits.logicalBlockSize, deviceBytes: device.byteCount)
+      try call.check(isReadOnly: configuration.isReadOnly, isWritable: isWritable)
+      if call.isQuery {
+        unsafe replyPassThrough(call, data: nil, request)
+      } else {
+        unsafe worker.startPassThrough(call, message: message, answering: request)
+      }
+    }
+  }
+
+  /// Answers with the header and, for a read, the whole buffer.
+  func replyPassThrough(
+    _ call: PassThroughCall, data: UnsafeMutableRawBufferPointer?, _ request: fuse_req_t
+  ) {
+    var header = call.header
+    unsafe withUnsafeMutableBytes(of: &header) { header in
+      var parts = unsafe (
+        iovec(iov_base: header.baseAddress, iov_len: header.count),
+        iovec(iov_base: data?.baseAddress, iov_len: data?.count ?? 0)
+      )
+      let count: Int32 = unsafe data == nil ? 1 : 2
+      unsafe withUnsafeBytes(of: &parts) { parts in
+        _ = unsafe fuse_reply_ioctl_iov(
+          request, 0, parts.assumingMemoryBound(to: iovec.self).baseAddress, count)
+      }
+    }
+  }
+
+  /// Drops what the kernel has cached of a range that was written past it, then answers.
+  func finishPassThroughWrite(_ call: PassThroughCall, _ request: fuse_req_t) {
+    unsafe onControlQueue(request) { [self] request throws(Errno) in
+      let result = unsafe fuse_lowlevel_notify_inval_inode(
+        session, RawVolume.diskInode, off_t(call.deviceOffset), off_t(call.byteCount))
+      if result < 0 && result != -ENOENT { throw Errno(rawValue: -result) }
+      unsafe replyPassThrough(call, data: nil, request)
+    }
+  }
+}
+
+extension Worker {
+  /// Puts the caller's buffer where requests have theirs, and starts the transfer.
+  func startPassThrough(
+    _ call: PassThroughCall, message: UnsafeRawBufferPointer, answering request: fuse_req_t
+  ) {
+    let slot = currentSlot
+    let buffer = unsafe passThroughBuffer(slot)
+    let source = unsafe UnsafeRawBufferPointer(rebasing: message[PassThroughCall.headerBytes...])
+    // The message lies in the same slot, some bytes off: the regions overlap.
+    unsafe memmove(buffer.baseAddress!, source.baseAddress!, source.count)
+    unsafe slots[slot].flushRequest = unsafe request
+    unsafe slots[slot].passThrough = call
+    counters.add(.requestsInflight, 1)
+    var shape = server.shape.current
+    if shape.kind != .iovec { shape.kind = .ubuf }
+    unsafe engine.start(
+      slot,
+      DirectRequest(
+        isWrite: call.isWrite, unique: slots[slot].unique, inode: RawVolume.diskInode,
+        fileOffset: call.deviceOffset, deviceOffset: call.deviceOffset, length: call.byteCount,
+        dataOffset: slots[slot].dataOffset + Int(call.header.offset), shape: shape,
+        isPassThrough: true))
+  }
+
+  /// Answers a pass-through request whose I/O is through, and frees its slot.
+  func answerPassThrough(_ finished: FinishedRequest) {
+    let index = finished.index
+    guard var call = unsafe slots[index].passThrough, let request = unsafe slots[index].flushRequest
+    else { preconditionFailure("a pass-through request has lost its caller") }
+    unsafe slots[index].passThrough = nil
+    unsafe slots[index].flushRequest = nil
+    counters.add(.requestsInflight, -1)
+    CurrentThread.descriptor = unsafe slots[index].descriptor
+    if let error = finished.error {
+      counters.add(.ioErrors, 1)
+      unsafe fuse_reply_err(request, error.rawValue)
+    } else {
+      let (mapped, copied) = engine.passThroughBytes(index)
+      call.header.mapped_bytes = UInt32(mapped)
+      call.header.copied_bytes = UInt32(copied)
+      if call.isWrite {
+        server.volume.noteWrite(RawVolume.diskInode)
+        unsafe server.finishPassThroughWrite(call, request)
+      } else {
+        unsafe server.replyPassThrough(call, data: passThroughBuffer(index), request)
+      }
+    }
+    CurrentThread.descriptor = -1
+    engine.release(index)
+    freeSlot(index)
+  }
+
+  /// The caller's buffer in a slot, shifted as all requests of the mount are.
+  private func passThroughBuffer(_ slot: Int) -> UnsafeMutableRawBufferPointer {
+    unsafe server.memory.map.table.memory(
+      at: engine.payloadPage(slot), offset: slots[slot].dataOffset,
+      length: Int(EXTRACTFS_PASSTHROUGH_BUFFER))
+  }
+}

@@ -27,6 +27,13 @@ struct MountLab {
     story.say("client: fuse.ko on this program's buffer. sim: the model on the request's buffer.")
     story.say(
       "backing: the kernel on the daemon's buffer. The kernel's counters are of the whole machine.")
+    // Nobody is to leave between mount and unmount; it takes less than a second.
+    let interrupt = signal(SIGINT, SIG_IGN)
+    let termination = signal(SIGTERM, SIG_IGN)
+    defer {
+      signal(SIGINT, interrupt)
+      signal(SIGTERM, termination)
+    }
     for cleanup in setup.cleanups {
       do {
         try measure(cleanup.rawValue, &story)

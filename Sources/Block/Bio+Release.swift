@@ -15,25 +15,31 @@ extension Bio {
     if mode.isEmpty { return }
     let context = self.context
     if markDirty && !context.bugs.contains(.dirtyTooLate) { setPagesDirty() }
-    for index in 0..<vectorCount {
-      var run = table[index].pageRun
-      if !context.bugs.isEmpty && index == vectorCount - 1 {
-        run = misreleased(run, mode: mode, context)
+    if context.bugs.isEmpty {
+      for index in 0..<vectorCount {
+        context.release(table[index].pageRun, mode: mode)
       }
-      context.release(run, mode: mode)
+    } else {
+      misrelease(mode, context)
     }
     unsafe slot.pointee.flags.subtract([.pagePinned, .pageReffed])
   }
 
-  /// The bio's last run, as the bugs that are switched on would release it.
-  private func misreleased(_ run: PageRun, mode: FollFlags, _ context: MemoryContext) -> PageRun {
-    if run.count == 0 { return run }
-    if context.bugs.contains(.doubleRelease) {
-      context.release(
-        PageRun(first: run.first.advanced(by: run.count - 1), count: 1), mode: mode)
+  /// Releases the pages as the bugs that are switched on would.
+  private func misrelease(_ mode: FollFlags, _ context: MemoryContext) {
+    for index in 0..<vectorCount {
+      var run = table[index].pageRun
+      if index == vectorCount - 1 && run.count > 0 {
+        let last = PageRun(first: run.first.advanced(by: run.count - 1), count: 1)
+        if context.bugs.contains(.doubleRelease) { context.release(last, mode: mode) }
+        if context.bugs.contains(.releaseOneShort) { run.count -= 1 }
+      }
+      if context.bugs.contains(.zeroPageRef) {
+        context.releaseAroundZeroPage(run, mode: mode)
+      } else {
+        context.release(run, mode: mode)
+      }
     }
-    let forgotten = context.bugs.contains(.releaseOneShort) ? 1 : 0
-    return PageRun(first: run.first, count: run.count - forgotten)
   }
 
   /// Marks the pages of all segments dirty, as the pool's granularity says.

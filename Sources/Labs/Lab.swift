@@ -49,6 +49,16 @@ public struct LabSetup: Sendable {
   }
 }
 
+extension LabSetup {
+  /// What the run can be repeated from, in a line: the seed, the era if one was asked for, and the bugs.
+  public var summary: String {
+    var parts = ["seed \(seed)"]
+    if let era { parts.append("era \(era.rawValue)") }
+    if !bugs.isEmpty { parts.append("switched on: \(bugs.names.joined(separator: ", "))") }
+    return parts.joined(separator: "; ")
+  }
+}
+
 /// What a lab has said and seen so far.
 public struct LabStory: Sendable {
   /// One thing that was looked at.
@@ -132,7 +142,7 @@ public struct LabReport: Sendable {
 
   /// The whole report as text: the story, what was seen in columns, the verdict.
   public var text: String {
-    var rows = ["\(lab.name): \(lab.title)", ""]
+    var rows = ["\(lab.name): \(lab.title)", "  \(setup.summary)", ""]
     rows += story.lines.map { "  \($0)" }
     if !story.observations.isEmpty { rows += [""] + table }
     rows += ["", "  verdict: \(verdictLine)", ""]

@@ -44,6 +44,9 @@ public struct PageTableEntry: Sendable {
   let firstPage: UInt64
   let count: Int
   let entries: UnsafeMutablePointer<PageTableEntry>
+  /// Answers for `managed` entries. Borrowed: the space keeps it. It stands here, not in the view, because views
+  /// are copied with every context.
+  let faults: Unmanaged<FaultHandler>?
 }
 
 /// A handle to an address space: what page lookups need of it. The `AddressSpace` must outlive it.
@@ -52,12 +55,10 @@ public struct PageTableEntry: Sendable {
   // thread owns the space.
   let areas: UnsafeMutablePointer<VirtualArea>?
   let areaCount: Int
-  /// Answers for `managed` entries. Borrowed: the space keeps it.
-  let faults: Unmanaged<FaultHandler>?
 
   /// An address space with nothing in it.
   public static var empty: AddressSpaceView {
-    unsafe AddressSpaceView(areas: nil, areaCount: 0, faults: nil)
+    unsafe AddressSpaceView(areas: nil, areaCount: 0)
   }
 
   /// Visits entries from a virtual page on, until `body` says stop, an unmapped page comes, or `count` is reached.
@@ -92,7 +93,9 @@ public struct PageTableEntry: Sendable {
   func resolve(
     _ entry: inout PageTableEntry, virtualPage: UInt64, flags: FollFlags
   ) -> Bool {
-    guard entry.protection == .managed, let faults = unsafe faults else { return false }
+    guard entry.protection == .managed, let area = area(containing: virtualPage),
+      let faults = unsafe area.faults
+    else { return false }
     // SAFETY: the space outlives its views, and it keeps the handler.
     let page = unsafe faults.takeUnretainedValue().page(at: virtualPage, flags: flags)
     guard let page else { return false }
@@ -153,7 +156,8 @@ public struct PageTableEntry: Sendable {
       unsafe Self.findContiguous(entries, count: range.entries.count)
       unsafe (areas + index).initialize(
         to: VirtualArea(
-          firstPage: range.firstPage, count: range.entries.count, entries: entries))
+          firstPage: range.firstPage, count: range.entries.count, entries: entries,
+          faults: faults.map { unsafe Unmanaged.passUnretained($0) }))
     }
   }
 
@@ -178,8 +182,6 @@ public struct PageTableEntry: Sendable {
 
   /// The handle for lookups; the space must outlive it.
   public var view: AddressSpaceView {
-    unsafe AddressSpaceView(
-      areas: areas, areaCount: areaCount, faults: faults.map { unsafe Unmanaged.passUnretained($0) }
-    )
+    unsafe AddressSpaceView(areas: areas, areaCount: areaCount)
   }
 }

@@ -14,10 +14,10 @@ public struct MemoryContext: Sendable {
   public let kernel: KernelMap
   /// Whose rules are followed.
   public var era: Era
+  /// Bugs that are switched on; none outside labs and tests. Beside the era, where it takes no room.
+  public var bugs: ModelBugs = []
   /// The calling worker's counters.
   public let counters: CounterBlock
-  /// Bugs that are switched on; none outside labs and tests.
-  public var bugs: ModelBugs = []
 
   /// Puts the surroundings together.
   public init(
@@ -139,20 +139,19 @@ public struct MemoryContext: Sendable {
   public func release(_ run: PageRun, mode: FollFlags) {
     let mode = mode.cleanupMode
     if mode.isEmpty { return }
-    if bugs.contains(.zeroPageRef), let zero = pages.zeroPage, zero >= run.first, zero < run.end {
-      return releaseAround(zero, run, mode: mode)
-    }
     let (counted, double) = pages.drop(run, mode: mode, era: era)
     counters.add(mode.contains(.pin) ? .simPinReleased : .simGetReleased, counted)
     if double > 0 { counters.add(.simDoubleReleases, double) }
   }
 
   /// Releases a run but for the zero page: a bug that can be switched on.
-  private func releaseAround(_ zero: Page, _ run: PageRun, mode: FollFlags) {
+  public func releaseAroundZeroPage(_ run: PageRun, mode: FollFlags) {
+    guard let zero = pages.zeroPage, zero >= run.first, zero < run.end else {
+      return release(run, mode: mode)
+    }
     let before = zero.number - run.first.number
     release(PageRun(first: run.first, count: before), mode: mode)
-    release(
-      PageRun(first: zero.advanced(by: 1), count: run.count - before - 1), mode: mode)
+    release(PageRun(first: zero.advanced(by: 1), count: run.count - before - 1), mode: mode)
   }
 }
 

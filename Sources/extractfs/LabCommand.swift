@@ -95,6 +95,7 @@ struct LabRun: ParsableCommand {
     if json {
       emitJSON(["seed": "\(seed)", "labs": reports.map(\.document)])
     } else if all {
+      if !setup.bugs.isEmpty { emit(setup.summary + "\n") }
       for report in reports { emit(report.verdictLine + "\n") }
     } else {
       for report in reports { emit(report.text) }

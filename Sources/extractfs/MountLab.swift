@@ -27,10 +27,17 @@ struct MountLab {
     story.say("client: fuse.ko on this program's buffer. sim: the model on the request's buffer.")
     story.say(
       "backing: the kernel on the daemon's buffer. The kernel's counters are of the whole machine.")
+    // Nobody is to leave between mount and unmount; it takes less than a second.
+    let interrupt = signal(SIGINT, SIG_IGN)
+    let termination = signal(SIGTERM, SIG_IGN)
+    defer {
+      signal(SIGINT, interrupt)
+      signal(SIGTERM, termination)
+    }
     for cleanup in setup.cleanups {
       do {
         try measure(cleanup.rawValue, &story)
-      } catch let trouble as Trouble where trouble.message.contains("not permitted") {
+      } catch let trouble as Trouble where trouble.isObstacle {
         story.give(up: trouble.message)
         break
       } catch let trouble as Trouble {
@@ -44,7 +51,13 @@ struct MountLab {
     return LabReport(lab: lab, setup: setup, story: story)
   }
 
-  private struct Trouble: Error { let message: String }
+  private struct Trouble: Error {
+    let message: String
+    /// Whether the machine or this version lacks something, so that nothing has gone wrong.
+    var isObstacle: Bool {
+      message.contains("not permitted") || message.contains("not in this version")
+    }
+  }
 
   /// What is missing here, or nil.
   private var obstacle: String? {

@@ -126,7 +126,7 @@ extension DirectIOEngine {
     let request = unsafe table[index].request
     var bio = try pool.makeBio(
       request.isWrite ? .write : .read, sector: UInt64(position >> 9), token: index,
-      era: request.shape.era, bugs: request.shape.bugs)
+      era: request.shape.era, bugs: context.bugs.union(request.shape.bugs))
     let before = held()
     do throws(Errno) {
       try bio.fill(from: &body, limits: limits, policy: request.shape.policy)

@@ -64,7 +64,7 @@ extension DirectIOEngine {
     let request = unsafe table[index].request
     var bio = try pool.makeBio(
       request.isWrite ? .driverOut : .driverIn, sector: UInt64(position >> 9), token: index,
-      era: request.shape.era, bugs: request.shape.bugs)
+      era: request.shape.era, bugs: context.bugs.union(request.shape.bugs))
     var rest = buffer
     let before = held()
     do throws(Errno) {

@@ -27,7 +27,7 @@ extension EndToEnd {
     func isRefused() throws {
       try withMount { mount in
         #expect(throws: (any Error).self) { try mount.control("set bug=nosuch") }
-        #expect(try mount.read("config").contains("bug=none\n"))
+        try #expect(mount.read("config").contains("bug=none\n"))
       }
     }
   }

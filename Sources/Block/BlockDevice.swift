@@ -82,6 +82,14 @@ public protocol DeviceQueue: AnyObject {
   /// The next bio that is through, with its status set, or nil.
   func nextCompleted() -> Bio?
 
+  /// Lets go of the device, on the queue's own thread, when nothing is under way and nothing more will come.
+  func close()
+
   /// Blocks until a completion may be there or one of two descriptors is readable.
   func wait(readable first: Int32, _ second: Int32)
+}
+
+extension DeviceQueue {
+  /// Nothing is held, unless a queue knows better.
+  public func close() {}
 }

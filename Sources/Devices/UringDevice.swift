@@ -84,6 +84,12 @@ public final class UringDevice: FileDevice, @unchecked Sendable {
     return unsafe result == -EINVAL ? io_uring_queue_init(entries, ring, 0) : result
   }
 
+  /// Takes the image out of the ring: the kernel takes a ring apart later, in its own time, and until then the
+  /// image would stay open and locked.
+  func close() {
+    _ = unsafe io_uring_unregister_files(ring)
+  }
+
   deinit {
     unsafe io_uring_queue_exit(ring)
     unsafe ring.deallocate()

@@ -120,6 +120,9 @@ import Memory
   /// Blocks until a completion may be there, or one of two descriptors is readable; -1 stands for none.
   public func wait(readable first: Int32, _ second: Int32) { queue.wait(readable: first, second) }
 
+  /// Lets go of the device; to be called on the engine's thread when it is idle, as its last call.
+  public func close() { queue.close() }
+
   /// The next request that is through, or nil.
   public func nextFinished() -> FinishedRequest? {
     if finishedCount == 0 { return nil }

@@ -94,6 +94,7 @@ import Volumes
       if hasEnded && engine.isIdle && heldWrites.isEmpty { break }
       if taken == 0 && !progressed { waitForWork() }
     }
+    engine.close()
     CurrentThread.worker = nil
   }
 

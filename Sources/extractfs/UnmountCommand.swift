@@ -30,9 +30,7 @@ struct UnmountCommand: ParsableCommand {
     }
     guard control >= 0, let farewell = FarewellReceiver() else {
       if control >= 0 { close(control) }
-      try unmount(path, lazily: false)
-      complain(
-        "\(mountpoint): unmounted; its control file is out of reach, so the ledger is not known")
+      try unmountWithoutFarewell(path)
       return
     }
     let daemon = try daemonProcess()
@@ -46,6 +44,31 @@ struct UnmountCommand: ParsableCommand {
     try unmount(path, lazily: false)
     wait(for: daemon)
     try report(farewell.receive())
+  }
+
+  /// For mounts whose control file cannot be written: a read-only mount's figures just before the end are as good,
+  /// since an unmount that succeeds finds no request under way; without a control directory there are none.
+  private func unmountWithoutFarewell(_ path: String) throws {
+    let isReadable = unsafe access("\(path)/.extractfs/stats", R_OK) == 0
+    let daemon = isReadable ? try daemonProcess() : nil
+    let figures = isReadable ? try MountedControl(mountpoint: mountpoint).read("stats") : ""
+    try unmount(path, lazily: false)
+    wait(for: daemon)
+    if isReadable {
+      try report(Self.withDefects(figures))
+    } else {
+      complain(
+        "\(mountpoint): unmounted; it has no control directory, so the ledger is not known")
+    }
+  }
+
+  /// What the daemon would have said of such figures.
+  private static func withDefects(_ figures: String) -> String {
+    let watched = ["sim_pages_pinned", "sim_pages_reffed", "sim_leaks", "sim_double_releases"]
+    let defects = figures.split(separator: "\n").filter { line in
+      watched.contains { line.hasPrefix($0 + " ") } && !line.hasSuffix(" 0")
+    }
+    return defects.map { "defect \($0)\n" }.joined() + figures
   }
 
   /// A descriptor that becomes readable when the daemon ends, or nil where it has gone already.

@@ -52,4 +52,17 @@ struct SymbolTableTests {
     let text = try String(contentsOf: root.appendingPathComponent("README.md"), encoding: .utf8)
     for patch in 1...10 { #expect(text.contains("\n| \(patch) | `"), "patch \(patch) has no row") }
   }
+
+  @Test("links functions to the files that declare them")
+  func everyLinkIsTrue() throws {
+    let text = try String(contentsOf: root.appendingPathComponent("README.md"), encoding: .utf8)
+    let links = text.matches(of: /\[`(\w+)\(\)`\]\((Sources\/[^)]+)\)/)
+    #expect(links.count >= 15)
+    for link in links {
+      let source = try String(
+        contentsOf: root.appendingPathComponent(String(link.output.2)), encoding: .utf8)
+      #expect(
+        source.contains("func \(link.output.1)("), "\(link.output.2) has no \(link.output.1)()")
+    }
+  }
 }

@@ -102,6 +102,11 @@ final class Daemon: Sendable {
   /// Asks the daemon to end, by a signal, and waits for its exit code.
   func end(by signal: CInt) throws -> Int {
     if isRunning { Glibc.kill(processIdentifier, signal) }
+    return try awaitEnd()
+  }
+
+  /// Waits for a daemon that ends by itself, and gives its exit code.
+  func awaitEnd() throws -> Int {
     try waitUntilEnded()
     return exitCode.withLock { $0 ?? -1 }
   }

@@ -52,6 +52,12 @@ public final class Mount: Sendable {
     try daemon.end(by: signal)
   }
 
+  /// Waits until the daemon has ended by itself.
+  /// - Returns: its exit code, and what it said.
+  public func awaitEnd() throws -> (exitCode: Int, log: String) {
+    (try daemon.awaitEnd(), daemon.log)
+  }
+
   /// Ends the daemon as a power failure would, and waits until it has gone.
   public func killDaemon() throws {
     daemon.kill()

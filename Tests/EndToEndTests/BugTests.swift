@@ -20,6 +20,7 @@ extension EndToEnd {
         #expect(ended.exitCode == 2)
         #expect(ended.output.contains("defect: request "), "\(ended.output)")
         #expect(ended.output.contains(words), "\(ended.output)")
+        #expect(try mount.awaitEnd().exitCode == 2)
       }
     }
 

@@ -49,10 +49,12 @@ let package = Package(
     .target(
       name: "Labs", dependencies: ["DirectIO", "Block", "IOVector", "Memory"],
       swiftSettings: strict),
+    .target(
+      name: "CoreBench", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),
     .executableTarget(
       name: "extractfs",
       dependencies: [
-        "Labs", "FUSEServer", "Volumes", "Devices", "DirectIO", "Conformance", "Block",
+        "CoreBench", "Labs", "FUSEServer", "Volumes", "Devices", "DirectIO", "Conformance", "Block",
         "IOVector", "Memory", "CSystem", "CPassThrough",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),

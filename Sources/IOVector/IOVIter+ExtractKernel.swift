@@ -84,9 +84,14 @@ extension IOVIter {
     if wanted <= 0 { throw .noMemory }
     var cursor = xarrayCursor
     var listed = 0
-    while listed < wanted, let run = cursor.nextRun(limit: wanted - listed) {
+    while listed < wanted, var run = cursor.nextRun(limit: wanted - listed) {
+      let countable = max(0, context.pages.count - run.first.number)
+      // Pages beyond the table can be listed, but not counted: the result ends before them.
+      let isCut = !mode.isEmpty && countable > 0 && run.count > countable
+      if isCut { run.count = countable }
       guard try hold(run, mode: mode, isFirst: listed == 0, into: &list, context) else { break }
       listed += run.count
+      if isCut { break }
     }
     if listed == 0 { return (0, begin) }
     let bytes = min(maxBytes, listed &* pageSize &- begin)

@@ -48,7 +48,7 @@ import Memory
   public internal(set) var segmentsLeft: Int
   /// The address of a `ubuf`, the byte position of an `xarray`.
   let start: UInt64
-  /// `IOVec`, `BioVec` or `XArrayEntry` elements, or the `PipeState`, as the kind says.
+  /// `IOVec`, `BioVec` or `XArrayStretch` elements, or the `PipeState`, as the kind says.
   let table: UnsafeRawPointer?
   /// Elements of the table.
   let segmentCount: Int
@@ -155,7 +155,7 @@ extension IOVIter {
   @unsafe public init(xarray: XArrayTable, position: UInt64, count: Int, direction: Direction) {
     unsafe self.init(
       kind: .xarray, direction: direction, count: count, segmentsLeft: 0, start: position,
-      table: UnsafeRawPointer(xarray.entries), segmentCount: xarray.count)
+      table: UnsafeRawPointer(xarray.stretches), segmentCount: xarray.count)
   }
 
   /// Makes an iterator that appends pages to a pipe; the caller keeps the pipe object alive.

@@ -37,12 +37,16 @@ struct PipeSlot {
     let run = PageRun(first: supply.first.advanced(by: supplied), count: pageCount)
     pages.take(run, mode: .get, era: .v8)
     var left = byteCount
+    // A division a page would cost more than all the rest.
+    var place = head % capacity
     for index in 0..<pageCount {
       let slot = PipeSlot(page: run.first.advanced(by: index), length: min(left, pageSize))
-      unsafe (slots + head % capacity).initialize(to: slot)
-      head += 1
-      left -= pageSize
+      // SAFETY: `place` is less than the capacity, as it was at first.
+      unsafe (slots + place).initialize(to: slot)
+      place = place &+ 1 == capacity ? 0 : place &+ 1
+      left &-= pageSize
     }
+    head += pageCount
     supplied += pageCount
     return run
   }

@@ -17,6 +17,6 @@ struct ExtractFS: ParsableCommand {
     version: version,
     subcommands: [
       MountCommand.self, UnmountCommand.self, MakeImageCommand.self, StatsCommand.self,
-      PassThroughCommand.self, LabCommand.self, ConformanceCommand.self,
+      PassThroughCommand.self, LabCommand.self, ConformanceCommand.self, BenchCommand.self,
     ])
 }

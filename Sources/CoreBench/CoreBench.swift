@@ -78,12 +78,15 @@ public struct CoreBench {
   public let rounds: Int
   /// How long one measurement takes, about.
   public let windowNanoseconds: Int
+  /// How often two threads may try to run at the same time.
+  private let attempts: Int
 
   /// Chooses how long to measure.
   /// - Parameter quick: whether a rough answer will do.
   public init(quick: Bool) {
     rounds = quick ? 3 : 15
-    windowNanoseconds = quick ? 50_000 : 1_000_000
+    windowNanoseconds = quick ? 50_000 : 500_000
+    attempts = quick ? 2 : 8
   }
 
   /// Measures.
@@ -92,6 +95,7 @@ public struct CoreBench {
     let machines = CoreLayout.allCases.map { CoreMachine($0) }
     var iterations: [CoreCase: Int] = [:]
     var samples: [CoreCase: [Double]] = [:]
+    var together = (contended: 0, all: 0)
     for _ in 0..<rounds {
       for one in CoreCase.all {
         let machine = machines[one.layout == .folio ? 1 : 0]
@@ -102,21 +106,28 @@ public struct CoreBench {
           count = try calibrate(one, machine)
           iterations[one] = count
         }
-        let sample = try Contention.measure(one, on: machine, iterations: count)
-        samples[one, default: []].append(sample)
+        let sample = try Contention.measure(
+          one, on: machine, iterations: count, attempts: attempts)
+        samples[one, default: []].append(sample.nanoseconds)
+        if one.threads > 1 {
+          together.all += 1
+          together.contended += sample.isContended ? 1 : 0
+        }
       }
     }
     for machine in machines {
       precondition(machine.isClean, "the benchmark left something held")
     }
-    return CoreReport(samples: samples, rounds: rounds)
+    return CoreReport(
+      samples: samples, rounds: rounds,
+      contendedShare: Double(together.contended) / Double(together.all))
   }
 
   /// How many requests fill the window; found by doubling, which warms everything up as well.
   private func calibrate(_ one: CoreCase, _ machine: CoreMachine) throws(Errno) -> Int {
     var count = 1
     while true {
-      let perRequest = try Contention.measure(one, on: machine, iterations: count)
+      let perRequest = try Contention.measure(one, on: machine, iterations: count).nanoseconds
       let spent = perRequest * Double(count)
       if spent * 4 >= Double(windowNanoseconds) {
         return max(1, Int(Double(windowNanoseconds) / perRequest))

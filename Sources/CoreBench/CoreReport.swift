@@ -41,9 +41,12 @@ public struct CoreReport: Sendable {
   public let rows: [CoreRow]
   /// How often everything was measured.
   public let rounds: Int
+  /// The part of the measurements with two threads in which both really ran at the same time.
+  public let contendedShare: Double
   private let byCase: [CoreCase: CoreRow]
 
-  init(samples: [CoreCase: [Double]], rounds: Int) {
+  init(samples: [CoreCase: [Double]], rounds: Int, contendedShare: Double) {
+    self.contendedShare = contendedShare
     let medians = samples.mapValues { $0.sorted()[$0.count / 2] }
     self.rounds = rounds
     rows = CoreCase.all.map { one in

@@ -44,7 +44,7 @@ struct BenchCoreCommand: ParsableCommand {
 
   private static func document(_ report: CoreReport) -> [String: Any] {
     [
-      "schema": 1, "rounds": report.rounds,
+      "schema": 1, "rounds": report.rounds, "contended_share": report.contendedShare,
       "rows": report.rows.map { row in
         var fields: [String: Any] = [
           "operation": row.subject.operation.rawValue, "threads": row.subject.threads,
@@ -73,7 +73,9 @@ private struct CoreTable {
 
   var text: String {
     var lines = [
-      "ns a request, ns a page, and spread in %; medians of \(report.rounds) rounds", "",
+      "ns a request, ns a page, and spread in %; medians of \(report.rounds) rounds",
+      "two threads ran at the same time in \(Int(report.contendedShare * 100)) % of their "
+        + "measurements; the rest shared a processor", "",
     ]
     for size in CoreCase.sizes { lines += block(size) + [""] }
     lines += goals

@@ -45,7 +45,7 @@ final class Contention: Sendable {
   /// - Returns: nanoseconds a request, the mean over threads, and whether all threads ran at the same time.
   static func measure(
     _ one: CoreCase, on machine: CoreMachine, iterations: Int, attempts: Int = 1
-  ) throws(Errno) -> (nanoseconds: Double, isContended: Bool) {
+  ) throws(Errno) -> CoreSample {
     for _ in 1..<attempts {
       let result = try measureOnce(one, on: machine, iterations: iterations)
       if one.threads == 1 || result.isContended { return result }
@@ -55,7 +55,7 @@ final class Contention: Sendable {
 
   private static func measureOnce(
     _ one: CoreCase, on machine: CoreMachine, iterations: Int
-  ) throws(Errno) -> (nanoseconds: Double, isContended: Bool) {
+  ) throws(Errno) -> CoreSample {
     let contention = Contention(threads: one.threads)
     let done = DispatchSemaphore(value: 0)
     for _ in 1..<one.threads {

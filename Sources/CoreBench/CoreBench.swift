@@ -72,6 +72,9 @@ public struct CoreCase: Hashable, Sendable {
   }
 }
 
+/// One measurement: nanoseconds a request, and whether all its threads ran at the same time.
+typealias CoreSample = (nanoseconds: Double, isContended: Bool)
+
 /// Measures all cases, round by round, so that what disturbs the machine disturbs them alike.
 public struct CoreBench {
   /// How often everything is measured.
@@ -84,9 +87,9 @@ public struct CoreBench {
   /// Chooses how long to measure.
   /// - Parameter quick: whether a rough answer will do.
   public init(quick: Bool) {
-    rounds = quick ? 3 : 15
+    rounds = quick ? 3 : 11
     windowNanoseconds = quick ? 50_000 : 500_000
-    attempts = quick ? 2 : 8
+    attempts = quick ? 2 : 4
   }
 
   /// Measures.
@@ -94,8 +97,7 @@ public struct CoreBench {
   public func run() throws(Errno) -> CoreReport {
     let machines = CoreLayout.allCases.map { CoreMachine($0) }
     var iterations: [CoreCase: Int] = [:]
-    var samples: [CoreCase: [Double]] = [:]
-    var together = (contended: 0, all: 0)
+    var samples: [CoreCase: [CoreSample]] = [:]
     for _ in 0..<rounds {
       for one in CoreCase.all {
         let machine = machines[one.layout == .folio ? 1 : 0]
@@ -108,19 +110,13 @@ public struct CoreBench {
         }
         let sample = try Contention.measure(
           one, on: machine, iterations: count, attempts: attempts)
-        samples[one, default: []].append(sample.nanoseconds)
-        if one.threads > 1 {
-          together.all += 1
-          together.contended += sample.isContended ? 1 : 0
-        }
+        samples[one, default: []].append(sample)
       }
     }
     for machine in machines {
       precondition(machine.isClean, "the benchmark left something held")
     }
-    return CoreReport(
-      samples: samples, rounds: rounds,
-      contendedShare: Double(together.contended) / Double(together.all))
+    return CoreReport(samples: samples, rounds: rounds)
   }
 
   /// How many requests fill the window; found by doubling, which warms everything up as well.

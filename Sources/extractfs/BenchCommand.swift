@@ -44,11 +44,12 @@ struct BenchCoreCommand: ParsableCommand {
 
   private static func document(_ report: CoreReport) -> [String: Any] {
     [
-      "schema": 1, "rounds": report.rounds, "contended_share": report.contendedShare,
+      "schema": 1, "rounds": report.rounds,
       "rows": report.rows.map { row in
         var fields: [String: Any] = [
           "operation": row.subject.operation.rawValue, "threads": row.subject.threads,
           "ns": row.nanoseconds, "ns_per_page": row.nanosecondsPerPage, "spread": row.spread,
+          "contended": row.isContended,
         ]
         if row.subject.byteCount > 0 { fields["bytes"] = row.subject.byteCount }
         if let kind = row.subject.kind { fields["kind"] = kind.name }
@@ -74,8 +75,7 @@ private struct CoreTable {
   var text: String {
     var lines = [
       "ns a request, ns a page, and spread in %; medians of \(report.rounds) rounds",
-      "two threads ran at the same time in \(Int(report.contendedShare * 100)) % of their "
-        + "measurements; the rest shared a processor", "",
+      "n/c: two threads never ran at the same time, since the machine was busy: not contended", "",
     ]
     for size in CoreCase.sizes { lines += block(size) + [""] }
     lines += goals
@@ -116,7 +116,7 @@ private struct CoreTable {
     guard let row else { return padLeft("–", 20) }
     let spread = min(999, Int((row.spread * 100).rounded()))
     return padLeft(digits(row.nanoseconds), 8) + padLeft(digits(row.nanosecondsPerPage), 7)
-      + padLeft("±\(spread)", 5)
+      + padLeft(row.subject.threads > 1 && !row.isContended ? "n/c" : "±\(spread)", 5)
   }
 
   private var goals: [String] {

@@ -46,7 +46,7 @@ def draw(document):
     width = max(560, LEFT + RIGHT + group_width * len(jobs))
     height = TOP + (PANEL + FOOT) * len(places) + 8
     values = [value for group in found.values() for value in group.values()] or [1]
-    low = min(-1, math.floor(math.log2(min(values))))
+    low = min(-1, math.floor(math.log2(min(values)) - 0.2))
     high = max(1, math.ceil(math.log2(max(values)) + 0.2))
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '

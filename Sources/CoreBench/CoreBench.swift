@@ -72,18 +72,24 @@ public struct CoreCase: Hashable, Sendable {
   }
 }
 
+/// One measurement: nanoseconds a request, and whether all its threads ran at the same time.
+typealias CoreSample = (nanoseconds: Double, isContended: Bool)
+
 /// Measures all cases, round by round, so that what disturbs the machine disturbs them alike.
 public struct CoreBench {
   /// How often everything is measured.
   public let rounds: Int
   /// How long one measurement takes, about.
   public let windowNanoseconds: Int
+  /// How often two threads may try to run at the same time.
+  private let attempts: Int
 
   /// Chooses how long to measure.
   /// - Parameter quick: whether a rough answer will do.
   public init(quick: Bool) {
-    rounds = quick ? 3 : 15
-    windowNanoseconds = quick ? 50_000 : 1_000_000
+    rounds = quick ? 3 : 11
+    windowNanoseconds = quick ? 50_000 : 500_000
+    attempts = quick ? 2 : 4
   }
 
   /// Measures.
@@ -91,7 +97,7 @@ public struct CoreBench {
   public func run() throws(Errno) -> CoreReport {
     let machines = CoreLayout.allCases.map { CoreMachine($0) }
     var iterations: [CoreCase: Int] = [:]
-    var samples: [CoreCase: [Double]] = [:]
+    var samples: [CoreCase: [CoreSample]] = [:]
     for _ in 0..<rounds {
       for one in CoreCase.all {
         let machine = machines[one.layout == .folio ? 1 : 0]
@@ -102,7 +108,8 @@ public struct CoreBench {
           count = try calibrate(one, machine)
           iterations[one] = count
         }
-        let sample = try Contention.measure(one, on: machine, iterations: count)
+        let sample = try Contention.measure(
+          one, on: machine, iterations: count, attempts: attempts)
         samples[one, default: []].append(sample)
       }
     }
@@ -116,7 +123,7 @@ public struct CoreBench {
   private func calibrate(_ one: CoreCase, _ machine: CoreMachine) throws(Errno) -> Int {
     var count = 1
     while true {
-      let perRequest = try Contention.measure(one, on: machine, iterations: count)
+      let perRequest = try Contention.measure(one, on: machine, iterations: count).nanoseconds
       let spent = perRequest * Double(count)
       if spent * 4 >= Double(windowNanoseconds) {
         return max(1, Int(Double(windowNanoseconds) / perRequest))

@@ -9,6 +9,8 @@ public struct CoreRow: Sendable {
   public let subject: CoreCase
   /// The median over rounds, in ns a request.
   public let nanoseconds: Double
+  /// Whether the figures are of rounds in which several threads really ran at the same time.
+  public let isContended: Bool
   /// Half of what lies between the slowest and the fastest round, as a part of the median.
   public let spread: Double
   /// The time over that of copying as many bytes in as many threads; nil for yardsticks.
@@ -43,7 +45,12 @@ public struct CoreReport: Sendable {
   public let rounds: Int
   private let byCase: [CoreCase: CoreRow]
 
-  init(samples: [CoreCase: [Double]], rounds: Int) {
+  init(samples all: [CoreCase: [CoreSample]], rounds: Int) {
+    // A round in which the threads shared a processor says nothing of contention: it counts only if all were so.
+    let samples = all.mapValues { values in
+      let contended = values.filter(\.isContended)
+      return (contended.isEmpty ? values : contended).map(\.nanoseconds)
+    }
     let medians = samples.mapValues { $0.sorted()[$0.count / 2] }
     self.rounds = rounds
     rows = CoreCase.all.map { one in
@@ -55,6 +62,7 @@ public struct CoreReport: Sendable {
       let adds = medians[CoreCase(.adds, nil, 0, nil, one.threads)]
       return CoreRow(
         subject: one, nanoseconds: median,
+        isContended: one.threads > 1 && all[one]?.contains { $0.isContended } == true,
         spread: (values[values.count - 1] - values[0]) / 2 / median,
         ratioToCopy: isYardstick ? nil : copy.map { median / $0 },
         ratioToAdds: isYardstick ? nil : adds.map { median / $0 })

@@ -49,6 +49,7 @@ struct BenchCoreCommand: ParsableCommand {
         var fields: [String: Any] = [
           "operation": row.subject.operation.rawValue, "threads": row.subject.threads,
           "ns": row.nanoseconds, "ns_per_page": row.nanosecondsPerPage, "spread": row.spread,
+          "contended": row.isContended,
         ]
         if row.subject.byteCount > 0 { fields["bytes"] = row.subject.byteCount }
         if let kind = row.subject.kind { fields["kind"] = kind.name }
@@ -73,7 +74,8 @@ private struct CoreTable {
 
   var text: String {
     var lines = [
-      "ns a request, ns a page, and spread in %; medians of \(report.rounds) rounds", "",
+      "ns a request, ns a page, and spread in %; medians of \(report.rounds) rounds",
+      "n/c: two threads never ran at the same time, since the machine was busy: not contended", "",
     ]
     for size in CoreCase.sizes { lines += block(size) + [""] }
     lines += goals
@@ -114,7 +116,7 @@ private struct CoreTable {
     guard let row else { return padLeft("–", 20) }
     let spread = min(999, Int((row.spread * 100).rounded()))
     return padLeft(digits(row.nanoseconds), 8) + padLeft(digits(row.nanosecondsPerPage), 7)
-      + padLeft("±\(spread)", 5)
+      + padLeft(row.subject.threads > 1 && !row.isContended ? "n/c" : "±\(spread)", 5)
   }
 
   private var goals: [String] {

@@ -49,8 +49,8 @@ struct MountOptions {
 
   /// The defaults for this machine.
   init(processors: Int) {
-    workers = max(2, min(4, processors))
-    queueDepth = 32
+    workers = max(3, min(4, processors))
+    queueDepth = 16
     spinMicroseconds = 0
   }
 

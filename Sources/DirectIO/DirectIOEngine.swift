@@ -143,7 +143,7 @@ import Memory
     activeCount &+= 1
     let state = unsafe table + index
     unsafe state.pointee.request = request
-    unsafe state.pointee.startNanoseconds = now()
+    unsafe state.pointee.startNanoseconds = monotonicNanoseconds()
     unsafe state.pointee.errorNumber = 0
     unsafe state.pointee.heldPages = 0
     unsafe state.pointee.heldMode = []
@@ -182,7 +182,7 @@ import Memory
     unsafe table[index].phase = .flushing
     unsafe table[index].errorNumber = 0
     unsafe table[index].holdsGate = false
-    unsafe table[index].startNanoseconds = now()
+    unsafe table[index].startNanoseconds = monotonicNanoseconds()
     context.counters.add(.flushes, 1)
     submitFlush(index)
   }
@@ -227,7 +227,7 @@ import Memory
       unsafe state.pointee.holdsGate = false
     }
     checkBalance(index)
-    let end = now()
+    let end = monotonicNanoseconds()
     if unsafe state.pointee.takenNanoseconds > 0 {
       ledger.clear(line: line(index))
       unsafe context.counters.record(
@@ -258,12 +258,6 @@ import Memory
   }
 
   func line(_ index: Int) -> Int { worker &* requestCount &+ index }
-
-  func now() -> Int {
-    var time = timespec()
-    unsafe clock_gettime(CLOCK_MONOTONIC, &time)
-    return time.tv_sec &* 1_000_000_000 &+ time.tv_nsec
-  }
 
   /// The largest power of two, up to a page, that offset, length and address are multiples of.
   private func alignment(of request: DirectRequest) -> Int {

@@ -75,10 +75,3 @@ extension Worker {
     if server.isStopping { hasEnded = true }
   }
 }
-
-/// CLOCK_MONOTONIC in nanoseconds.
-func monotonicNanoseconds() -> Int {
-  var time = timespec()
-  unsafe clock_gettime(CLOCK_MONOTONIC, &time)
-  return time.tv_sec &* 1_000_000_000 &+ time.tv_nsec
-}

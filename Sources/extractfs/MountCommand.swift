@@ -37,7 +37,7 @@ struct MountCommand: ParsableCommand {
       throw failure(error.message, code: Exit.usage)
     }
     let plan = MountPlan(
-      image: try resolvedImage(parsed), mountpoint: try resolvedMountpoint(), options: parsed,
+      image: try resolvedImage(), mountpoint: try resolvedMountpoint(), options: parsed,
       isDebugging: debug)
     if foreground || debug {
       try Daemon(plan: plan, readyDescriptor: nil).run()
@@ -48,10 +48,7 @@ struct MountCommand: ParsableCommand {
     }
   }
 
-  private func resolvedImage(_ options: MountOptions) throws -> String {
-    if options.backend == .memory || options.backend == .null {
-      // These take the image's size and leave it alone, so it must be there all the same.
-    }
+  private func resolvedImage() throws -> String {
     guard let path = absolutePath(image) else {
       throw failure("\(image): does not exist; `extractfs mkimage` makes one")
     }

@@ -1,0 +1,10 @@
+// The clock that requests are timed with.
+
+import Glibc
+
+/// CLOCK_MONOTONIC in nanoseconds.
+public func monotonicNanoseconds() -> Int {
+  var time = timespec()
+  unsafe clock_gettime(CLOCK_MONOTONIC, &time)
+  return time.tv_sec &* 1_000_000_000 &+ time.tv_nsec
+}

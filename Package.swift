@@ -25,13 +25,16 @@ let package = Package(
     .systemLibrary(name: "CSystem"),
     .systemLibrary(name: "CPassThrough"),
     .target(name: "Memory", swiftSettings: strict),
+    .target(name: "Ring", dependencies: ["Memory", "CUring"], swiftSettings: strict),
     .target(name: "IOVector", dependencies: ["Memory"], swiftSettings: strict),
-    .target(name: "Block", dependencies: ["IOVector", "Memory"], swiftSettings: strict),
+    .target(name: "Block", dependencies: ["IOVector", "Memory", "Ring"], swiftSettings: strict),
     .target(
-      name: "Devices", dependencies: ["Block", "Memory", "CUring", "CSystem"], swiftSettings: strict
+      name: "Devices", dependencies: ["Block", "Memory", "Ring", "CUring", "CSystem"],
+      swiftSettings: strict
     ),
     .target(
-      name: "DirectIO", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),
+      name: "DirectIO", dependencies: ["Block", "IOVector", "Memory", "Ring"],
+      swiftSettings: strict),
     .target(
       name: "Volumes",
       dependencies: [
@@ -41,13 +44,14 @@ let package = Package(
     .target(
       name: "FUSEServer",
       dependencies: [
-        "Volumes", "DirectIO", "Block", "IOVector", "Memory", "CFuse3", "CSystem", "CPassThrough",
+        "Volumes", "DirectIO", "Block", "IOVector", "Memory", "Ring", "CFuse3", "CUring", "CSystem",
+        "CPassThrough",
       ],
       swiftSettings: strict),
     .target(
       name: "Conformance", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),
     .target(
-      name: "Labs", dependencies: ["DirectIO", "Block", "IOVector", "Memory"],
+      name: "Labs", dependencies: ["DirectIO", "Block", "IOVector", "Memory", "Ring"],
       swiftSettings: strict),
     .target(
       name: "CoreBench", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),
@@ -70,7 +74,7 @@ let package = Package(
       resources: [.copy("Vectors")], swiftSettings: strict),
     .testTarget(
       name: "DirectIOTests",
-      dependencies: ["DirectIO", "Block", "IOVector", "Memory", "TestSupport"],
+      dependencies: ["DirectIO", "Block", "IOVector", "Memory", "Ring", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
       name: "LabsTests", dependencies: ["Labs", "Block", "IOVector", "Memory", "TestSupport"],

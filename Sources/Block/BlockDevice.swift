@@ -2,6 +2,7 @@
 
 import Glibc
 import Memory
+import Ring
 
 /// Something that stores blocks. Shared by all workers; each makes a queue of its own.
 ///
@@ -23,9 +24,11 @@ public protocol BlockDevice: AnyObject, Sendable {
   ///   - pool: where the bios of this queue live.
   ///   - depth: the most bios in flight, at least 1.
   ///   - context: gives the memory of pages and the worker's counters.
+  ///   - ring: a ring to submit to, whose owner sends it off and hands completions back through `note`; nil for a
+  ///     queue that looks after itself. A device without a use for it leaves it alone.
   /// - Throws: the errno of what could not be set up.
   func makeQueue(
-    pool: BioPool, depth: Int, context: MemoryContext
+    pool: BioPool, depth: Int, context: MemoryContext, ring: IORing?
   ) throws(Errno) -> any DeviceQueue
 
   /// Gives back storage, or zeroes it.
@@ -76,8 +79,12 @@ public protocol DeviceQueue: AnyObject {
   /// Takes a bio. Its result comes back through `nextCompleted()`, never earlier than that call.
   func submit(_ bio: consuming Bio)
 
-  /// Sends what was submitted to the device, and looks for completions.
+  /// Sends what was submitted to the device, and looks for completions. On a ring of somebody else's that is
+  /// its owner's affair, and this does nothing.
   func kick()
+
+  /// Takes a completion of the ring that the queue was given.
+  func note(_ completion: RingCompletion)
 
   /// The next bio that is through, with its status set, or nil.
   func nextCompleted() -> Bio?
@@ -90,6 +97,11 @@ public protocol DeviceQueue: AnyObject {
 }
 
 extension DeviceQueue {
+  /// A queue that submits to no ring is told of no completions.
+  public func note(_ completion: RingCompletion) {
+    preconditionFailure("a completion came for a queue without a ring")
+  }
+
   /// Nothing is held, unless a queue knows better.
   public func close() {}
 }

@@ -11,9 +11,11 @@
 #include <sys/eventfd.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/syslog.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 ssize_t preadv2(int descriptor, const struct iovec *vectors, int count, off_t offset, int flags);
 ssize_t pwritev2(int descriptor, const struct iovec *vectors, int count, off_t offset, int flags);
@@ -48,4 +50,12 @@ static const unsigned int EXTRACTFS_STATX_DIOALIGN = 0x2000;
 /* syslog(3) is variadic. */
 static inline void extractfs_syslog(int priority, const char *text) {
   syslog(priority, "%s", text);
+}
+
+/* sched_setaffinity(2) for the calling thread and one CPU: the macros of cpu_set_t are out of Swift's reach. */
+static inline int extractfs_run_on_cpu(unsigned cpu) {
+  unsigned long mask[16] = {0};
+  if (cpu >= sizeof mask * 8) return -1;
+  mask[cpu / (8 * sizeof mask[0])] = 1UL << (cpu % (8 * sizeof mask[0]));
+  return (int)syscall(SYS_sched_setaffinity, 0, sizeof mask, mask);
 }

@@ -6,3 +6,8 @@
 #undef _FEATURES_H
 #define _GNU_SOURCE
 #include <liburing.h>
+
+/* A word that the kernel writes: Swift has no relaxed load of plain memory. */
+static inline unsigned extractfs_load_relaxed(const unsigned *word) {
+  return __atomic_load_n(word, __ATOMIC_RELAXED);
+}

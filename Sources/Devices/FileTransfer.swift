@@ -70,10 +70,20 @@ extension ImageFile {
     isWrite: Bool, _ descriptor: Int32, _ vectors: UnsafeMutablePointer<iovec>, _ count: Int,
     _ offset: Int
   ) -> Result<Int, Errno> {
-    let moved =
-      unsafe isWrite
-      ? pwritev2(descriptor, vectors, Int32(count), offset, 0)
-      : preadv2(descriptor, vectors, Int32(count), offset, 0)
+    let moved: Int
+    if count == 1 {
+      // One segment is the usual case, and a plain call spares the kernel the copy of the table.
+      let segment = unsafe vectors.pointee
+      moved =
+        unsafe isWrite
+        ? pwrite(descriptor, segment.iov_base, segment.iov_len, offset)
+        : pread(descriptor, segment.iov_base, segment.iov_len, offset)
+    } else {
+      moved =
+        unsafe isWrite
+        ? pwritev2(descriptor, vectors, Int32(count), offset, 0)
+        : preadv2(descriptor, vectors, Int32(count), offset, 0)
+    }
     return moved >= 0 ? .success(moved) : .failure(Errno(rawValue: errno))
   }
 

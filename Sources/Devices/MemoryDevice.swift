@@ -4,6 +4,7 @@ import Block
 import CSystem
 import Glibc
 import Memory
+import Ring
 
 /// The image's content, read once into memory. What is written is lost at the end; the image stays as it is.
 @safe public final class MemoryDevice: BlockDevice, @unchecked Sendable {
@@ -37,7 +38,7 @@ import Memory
 
   /// Makes a queue that copies.
   public func makeQueue(
-    pool: BioPool, depth: Int, context: MemoryContext
+    pool: BioPool, depth: Int, context: MemoryContext, ring: IORing?
   ) throws(Errno) -> any DeviceQueue {
     MemoryQueue(device: self, pool: pool, depth: depth, context: context)
   }
@@ -119,7 +120,7 @@ public final class NullDevice: BlockDevice {
 
   /// Makes a queue that does nothing.
   public func makeQueue(
-    pool: BioPool, depth: Int, context: MemoryContext
+    pool: BioPool, depth: Int, context: MemoryContext, ring: IORing?
   ) throws(Errno) -> any DeviceQueue {
     NullQueue(pool: pool, depth: depth, context: context)
   }

@@ -3,6 +3,7 @@
 import Block
 import Glibc
 import Memory
+import Ring
 
 /// The image file, by blocking system calls.
 public final class SynchronousDevice: FileDevice, @unchecked Sendable {
@@ -12,7 +13,7 @@ public final class SynchronousDevice: FileDevice, @unchecked Sendable {
 
   /// Makes a queue that completes what it is given at once.
   public override func makeQueue(
-    pool: BioPool, depth: Int, context: MemoryContext
+    pool: BioPool, depth: Int, context: MemoryContext, ring: IORing?
   ) throws(Errno) -> any DeviceQueue {
     SynchronousQueue(image: image, pool: pool, depth: depth, context: context)
   }
@@ -45,7 +46,7 @@ public class FileDevice: BlockDevice, @unchecked Sendable {
 
   /// To be given by the subclass.
   public func makeQueue(
-    pool: BioPool, depth: Int, context: MemoryContext
+    pool: BioPool, depth: Int, context: MemoryContext, ring: IORing?
   ) throws(Errno) -> any DeviceQueue {
     preconditionFailure("a file device must make its queue")
   }

@@ -4,6 +4,7 @@ import Block
 import CUring
 import Glibc
 import Memory
+import Ring
 
 /// The image file, by io_uring.
 public final class UringDevice: FileDevice, @unchecked Sendable {
@@ -26,75 +27,61 @@ public final class UringDevice: FileDevice, @unchecked Sendable {
     return nil
   }
 
-  /// Makes the calling thread's ring.
+  /// Makes the calling thread's queue, on a ring of its own if it is given none.
   public override func makeQueue(
-    pool: BioPool, depth: Int, context: MemoryContext
+    pool: BioPool, depth: Int, context: MemoryContext, ring: IORing?
   ) throws(Errno) -> any DeviceQueue {
     try UringQueue(
-      image: image, isInline: isInline, pool: pool, depth: depth, context: context)
+      image: image, isInline: isInline, pool: pool, depth: depth, context: context, ring: ring)
   }
 }
 
-/// One worker's ring. A submission's user data is the bio's number; two numbers beyond any bio stand for the
-/// descriptors that the worker waits on.
+/// One worker's way to the image through a ring. A submission's mark is the bio's number; two numbers beyond any bio
+/// stand for the descriptors that the worker waits on.
 @safe final class UringQueue: DeviceQueue {
   private let image: ImageFile
   let isImmediate: Bool
   private let pool: BioPool
   private let context: MemoryContext
-  private let ring: UnsafeMutablePointer<io_uring>
+  private let ring: IORing
+  /// Whether the ring is the queue's own, to send off and to wait on.
+  private let ownsRing: Bool
+  /// The image's place among the ring's files.
+  private let file: Int32
   private let segments: UnsafeMutablePointer<iovec>
   private let spare = SegmentTable()
   private var completed: CompletionRing
   /// Bios that the kernel has.
   private var atDevice = 0
-  private var unsubmitted = 0
+  private var fixedBuffers = FixedBuffers.untried
   /// Whether a poll of the first or second descriptor is armed, and on which descriptor.
   private var polled: (first: Int32, second: Int32) = (-1, -1)
 
-  private static let pollBase: UInt64 = 1 << 32
+  /// Whether the arena is registered with the ring.
+  private enum FixedBuffers { case untried, registered, refused }
 
   init(
-    image: ImageFile, isInline: Bool, pool: BioPool, depth: Int, context: MemoryContext
+    image: ImageFile, isInline: Bool, pool: BioPool, depth: Int, context: MemoryContext,
+    ring: IORing?
   ) throws(Errno) {
     self.image = image
     isImmediate = isInline
     self.pool = pool
     self.context = context
-    unsafe ring = .allocate(capacity: 1)
-    unsafe ring.initialize(to: io_uring())
+    ownsRing = ring == nil
+    if let ring {
+      self.ring = ring
+    } else {
+      self.ring = try IORing(entries: min(depth, 1024), isWide: false)
+    }
+    file = try self.ring.register(file: image.descriptor)
     unsafe segments = .allocate(capacity: depth * SegmentTable.capacity)
     completed = CompletionRing(capacity: depth)
-    let result = unsafe Self.setUp(ring, entries: UInt32(min(max(depth, 8), 1024)))
-    if result < 0 {
-      unsafe segments.deallocate()
-      unsafe ring.deallocate()
-      throw Errno(rawValue: -result)
-    }
-    var files = [image.descriptor]
-    _ = unsafe io_uring_register_files(ring, &files, 1)
   }
 
-  /// Newer kernels run completions on this thread when it asks (6.1), which saves interrupts; older ones do not.
-  private static func setUp(_ ring: UnsafeMutablePointer<io_uring>, entries: UInt32) -> Int32 {
-    let modern =
-      UInt32(IORING_SETUP_SINGLE_ISSUER) | UInt32(IORING_SETUP_DEFER_TASKRUN)
-      | UInt32(IORING_SETUP_SUBMIT_ALL)
-    let result = unsafe io_uring_queue_init(entries, ring, modern)
-    return unsafe result == -EINVAL ? io_uring_queue_init(entries, ring, 0) : result
-  }
+  func close() { ring.unregisterFiles() }
 
-  /// Takes the image out of the ring: the kernel takes a ring apart later, in its own time, and until then the
-  /// image would stay open and locked.
-  func close() {
-    _ = unsafe io_uring_unregister_files(ring)
-  }
-
-  deinit {
-    unsafe io_uring_queue_exit(ring)
-    unsafe ring.deallocate()
-    unsafe segments.deallocate()
-  }
+  deinit { unsafe segments.deallocate() }
 
   var inFlightCount: Int { atDevice &+ completed.count }
 
@@ -109,23 +96,14 @@ public final class UringDevice: FileDevice, @unchecked Sendable {
         return
       }
     }
-    guard let entry = unsafe nextEntry() else {
+    guard let entry = unsafe ring.nextEntry() else {
       finish(bio, skip: 0)
       return
     }
     unsafe prepare(entry, for: bio)
     let index = bio.detach()
-    unsafe io_uring_sqe_set_data64(entry, UInt64(index.rawValue))
+    unsafe io_uring_sqe_set_data64(entry, RingOwner.device | UInt64(index.rawValue))
     atDevice &+= 1
-    unsubmitted &+= 1
-  }
-
-  /// A free entry of the submission queue; a full queue is sent off first.
-  private func nextEntry() -> UnsafeMutablePointer<io_uring_sqe>? {
-    if let entry = unsafe io_uring_get_sqe(ring) { return unsafe entry }
-    _ = unsafe io_uring_submit(ring)
-    unsubmitted = 0
-    return unsafe io_uring_get_sqe(ring)
   }
 
   private func prepare(_ entry: UnsafeMutablePointer<io_uring_sqe>, for bio: borrowing Bio) {
@@ -137,50 +115,71 @@ public final class UringDevice: FileDevice, @unchecked Sendable {
     let count = unsafe fillSegments(vectors, from: bio, pages: context.pages)
     let offset = UInt64(Int(bio.sector) << 9)
     if count == 1 {
-      let length = unsafe UInt32(vectors.pointee.iov_len)
-      if bio.isWrite {
-        unsafe io_uring_prep_write(entry, 0, vectors.pointee.iov_base, length, offset)
-      } else {
-        unsafe io_uring_prep_read(entry, 0, vectors.pointee.iov_base, length, offset)
-      }
+      unsafe prepare(entry, for: bio, moving: vectors.pointee, at: offset)
     } else if bio.isWrite {
-      unsafe io_uring_prep_writev(entry, 0, vectors, UInt32(count), offset)
+      unsafe io_uring_prep_writev(entry, file, vectors, UInt32(count), offset)
     } else {
-      unsafe io_uring_prep_readv(entry, 0, vectors, UInt32(count), offset)
+      unsafe io_uring_prep_readv(entry, file, vectors, UInt32(count), offset)
     }
-    // The image is the ring's registered file 0.
     unsafe io_uring_sqe_set_flags(entry, UInt32(1 << IOSQE_FIXED_FILE_BIT))
   }
 
-  func kick() {
-    if unsubmitted > 0 {
-      _ = unsafe io_uring_submit_and_get_events(ring)
-      unsubmitted = 0
+  /// One segment: an ordinary transfer, whose pages the kernel pins, or, for a bio that shares a `bvec` iterator's
+  /// table, one on the registered buffer, whose pages are pinned already.
+  ///
+  /// Kernel: `io_import_fixed()`, io_uring/rsrc.c, which makes the same ITER_BVEC of a registered buffer.
+  private func prepare(
+    _ entry: UnsafeMutablePointer<io_uring_sqe>, for bio: borrowing Bio, moving segment: iovec,
+    at offset: UInt64
+  ) {
+    let length = unsafe UInt32(segment.iov_len)
+    let isFixed = bio.flags.contains(.cloned) && hasFixedBuffers
+    switch (bio.isWrite, isFixed) {
+    case (true, true):
+      unsafe io_uring_prep_write_fixed(entry, file, segment.iov_base, length, offset, 0)
+    case (true, false): unsafe io_uring_prep_write(entry, file, segment.iov_base, length, offset)
+    case (false, true):
+      unsafe io_uring_prep_read_fixed(entry, file, segment.iov_base, length, offset, 0)
+    case (false, false): unsafe io_uring_prep_read(entry, file, segment.iov_base, length, offset)
     }
+  }
+
+  /// Whether the arena is registered; tried with the first bio that can use it. Where the kernel refuses, as
+  /// RLIMIT_MEMLOCK may want, transfers go on as ordinary ones.
+  private var hasFixedBuffers: Bool {
+    if fixedBuffers == .untried {
+      do throws(Errno) {
+        let pages = context.pages
+        unsafe try ring.register(
+          buffer: pages.memory(at: Page(0), offset: 0, length: pages.populatedCount * pageSize))
+        fixedBuffers = .registered
+        context.counters.add(.fixedBufferPages, pages.populatedCount)
+      } catch {
+        fixedBuffers = .refused
+      }
+    }
+    return fixedBuffers == .registered
+  }
+
+  func kick() {
+    if !ownsRing { return }
+    if ring.unsubmittedCount > 0 { ring.submit() }
+    while let completion = ring.nextCompletion() { note(completion) }
   }
 
   // MARK: Completing
 
   func nextCompleted() -> Bio? {
-    if let index = completed.popFirst() { return pool.adopt(index) }
-    while let (data, result) = nextCompletion() {
-      if data >= Self.pollBase {
-        notePoll(data)
-        continue
-      }
-      atDevice &-= 1
-      return completedBio(BioIndex(rawValue: UInt32(data)), result: result)
-    }
-    return nil
+    guard let index = completed.popFirst() else { return nil }
+    return pool.adopt(index)
   }
 
-  private func nextCompletion() -> (data: UInt64, result: Int32)? {
-    var entry: UnsafeMutablePointer<io_uring_cqe>?
-    if unsafe io_uring_peek_cqe(ring, &entry) != 0 { return nil }
-    guard let entry = unsafe entry else { return nil }
-    let completion = unsafe (entry.pointee.user_data, entry.pointee.res)
-    unsafe io_uring_cqe_seen(ring, entry)
-    return completion
+  func note(_ completion: RingCompletion) {
+    if RingOwner.of(completion.data) == RingOwner.poll { return notePoll(completion.data) }
+    atDevice &-= 1
+    let bio = completedBio(
+      BioIndex(rawValue: UInt32(truncatingIfNeeded: completion.data)), result: completion.result)
+    completed.append(bio.detach())
   }
 
   /// Sets a bio's status; what came short is moved to its last byte first.
@@ -216,26 +215,21 @@ public final class UringDevice: FileDevice, @unchecked Sendable {
 
   /// Arms a poll on each descriptor that has none, and sleeps until anything completes.
   func wait(readable first: Int32, _ second: Int32) {
+    precondition(ownsRing, "who lends a ring waits on it")
     if completed.count > 0 { return }
     if first >= 0 && polled.first != first {
-      arm(first, data: Self.pollBase)
+      ring.poll(first, data: RingOwner.poll)
       polled.first = first
     }
     if second >= 0 && polled.second != second {
-      arm(second, data: Self.pollBase + 1)
+      ring.poll(second, data: RingOwner.poll | 1)
       polled.second = second
     }
-    _ = unsafe io_uring_submit_and_wait(ring, 1)
-    unsubmitted = 0
-  }
-
-  private func arm(_ descriptor: Int32, data: UInt64) {
-    guard let entry = unsafe nextEntry() else { return }
-    unsafe io_uring_prep_poll_add(entry, descriptor, UInt32(POLLIN))
-    unsafe io_uring_sqe_set_data64(entry, data)
+    ring.submitAndWait()
+    while let completion = ring.nextCompletion() { note(completion) }
   }
 
   private func notePoll(_ data: UInt64) {
-    if data == Self.pollBase { polled.first = -1 } else { polled.second = -1 }
+    if data == RingOwner.poll { polled.first = -1 } else { polled.second = -1 }
   }
 }

@@ -4,6 +4,7 @@ import Block
 import Glibc
 import IOVector
 import Memory
+import Ring
 
 /// Turns reads and writes of any offset, length and memory alignment into bios of whole blocks.
 ///
@@ -29,6 +30,7 @@ import Memory
   let table: UnsafeMutablePointer<RequestState>
   let buffers: RequestBuffers
   let requestCount: Int
+  private let firstLine: Int
 
   /// Finished requests that nobody has asked for yet: a ring as long as the table.
   private let finished: UnsafeMutablePointer<FinishedRequest>
@@ -40,26 +42,26 @@ import Memory
   /// Makes an engine; called on the worker's thread.
   /// - Parameters:
   ///   - worker: the worker's number.
-  ///   - requestCount: requests at once.
-  ///   - maxIOBytes: the largest request.
+  ///   - buffers: the request slots that it may be given work in; several engines can share them, one slot being
+  ///     in the hands of one engine at a time.
+  ///   - firstLine: the ledger's line of slot 0.
   ///   - device: where the data is.
+  ///   - ring: the worker's ring, for a device that can use one.
   ///   - gate: keeps partial writes apart, shared by all workers.
   ///   - ledger: where who holds what is written.
   ///   - defects: where wrong accounting is named.
   ///   - context: the model's surroundings.
   ///   - passThroughLimits: what pass-through keeps to; nil for the device's limits.
-  ///   - userBase: where the client's address space begins.
-  ///   - payloadPage: the first page of a request's buffer; one page more than `maxIOBytes` is there.
-  ///   - bouncePage: the first page of a request's bounce buffer; two pages more than `maxIOBytes` are there.
   /// - Throws: what the device's queue could not be made for.
   public init(
-    worker: Int, requestCount: Int, maxIOBytes: Int, device: any BlockDevice, gate: WriteGate,
-    ledger: Ledger, defects: DefectLog, context: MemoryContext,
-    passThroughLimits: QueueLimits? = nil, userBase: UInt64,
-    payloadPage: (Int) -> Page, bouncePage: (Int) -> Page
+    worker: Int, buffers: RequestBuffers, firstLine: Int = 0, device: any BlockDevice,
+    ring: IORing? = nil, gate: WriteGate, ledger: Ledger, defects: DefectLog,
+    context: MemoryContext, passThroughLimits: QueueLimits? = nil
   ) throws(Errno) {
     self.worker = worker
-    self.requestCount = requestCount
+    self.firstLine = firstLine
+    self.buffers = buffers
+    requestCount = buffers.requestCount
     self.device = device
     self.gate = gate
     self.ledger = ledger
@@ -68,13 +70,10 @@ import Memory
     limits = device.limits
     self.passThroughLimits = passThroughLimits ?? device.limits
     // Head, tail, the zeroes around them, and the body.
-    let biosPerRequest = 6 + maxIOBytes / (256 * pageSize) * 4
+    let biosPerRequest = 6 + buffers.maxIOBytes / (256 * pageSize) * 4
     pool = BioPool(slotCount: requestCount * biosPerRequest, context: context)
     queue = try device.makeQueue(
-      pool: pool, depth: requestCount * biosPerRequest, context: context)
-    buffers = RequestBuffers(
-      requestCount: requestCount, maxIOBytes: maxIOBytes, blockSize: limits.logicalBlockSize,
-      userBase: userBase, pages: context.pages, payloadPage: payloadPage, bouncePage: bouncePage)
+      pool: pool, depth: requestCount * biosPerRequest, context: context, ring: ring)
     unsafe table = .allocate(capacity: requestCount)
     for index in 0..<requestCount {
       unsafe (table + index).initialize(
@@ -116,6 +115,9 @@ import Memory
     }
     return progressed
   }
+
+  /// Takes a completion of the ring that the engine was given.
+  public func note(_ completion: RingCompletion) { queue.note(completion) }
 
   /// Blocks until a completion may be there, or one of two descriptors is readable; -1 stands for none.
   public func wait(readable first: Int32, _ second: Int32) { queue.wait(readable: first, second) }
@@ -257,7 +259,7 @@ import Memory
         + (held > 0 ? "left \(held) pages held" : "released \(-held) pages too many"))
   }
 
-  func line(_ index: Int) -> Int { worker &* requestCount &+ index }
+  func line(_ index: Int) -> Int { firstLine &+ index }
 
   /// The largest power of two, up to a page, that offset, length and address are multiples of.
   private func alignment(of request: DirectRequest) -> Int {

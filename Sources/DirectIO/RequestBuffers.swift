@@ -3,9 +3,13 @@
 import IOVector
 import Memory
 
-/// Segment tables of all slots of a worker, made once; an iterator borrows its slot's.
-@safe final class RequestBuffers {
-  private let requestCount: Int
+/// Segment tables of all request slots, made once; an iterator borrows its slot's.
+@safe public final class RequestBuffers: @unchecked Sendable {
+  // Guard of the unchecked Sendable: a slot's tables belong to the worker that has its request.
+  /// Slots.
+  public let requestCount: Int
+  /// The largest request, in bytes.
+  public let maxIOBytes: Int
   private let userBase: UInt64
   private let payloadPages: [Page]
   private let bouncePages: [Page]
@@ -15,11 +19,21 @@ import Memory
   private let pipes: [PipeBuffer]
   private let cutAlignment: Int
 
-  init(
+  /// Makes the tables.
+  /// - Parameters:
+  ///   - requestCount: slots.
+  ///   - maxIOBytes: the largest request.
+  ///   - blockSize: the device's logical block, on which segments are cut.
+  ///   - userBase: where the client's address space begins.
+  ///   - pages: the page table.
+  ///   - payloadPage: the first page of a slot's buffer; one page more than `maxIOBytes` is there.
+  ///   - bouncePage: the first page of a slot's bounce buffer; two pages more than `maxIOBytes` are there.
+  public init(
     requestCount: Int, maxIOBytes: Int, blockSize: Int, userBase: UInt64, pages: PageTable,
     payloadPage: (Int) -> Page, bouncePage: (Int) -> Page
   ) {
     self.requestCount = requestCount
+    self.maxIOBytes = maxIOBytes
     self.userBase = userBase
     cutAlignment = blockSize
     payloadPages = (0..<requestCount).map(payloadPage)
@@ -47,7 +61,8 @@ import Memory
     unsafe bioVectors.deallocate()
   }
 
-  func payloadPage(_ index: Int) -> Page { payloadPages[index] }
+  /// The first page of a slot's buffer.
+  public func payloadPage(_ index: Int) -> Page { payloadPages[index] }
   func bouncePage(request index: Int) -> Page { bouncePages[index] }
 
   /// Takes out what a pipe iterator put into the request's pipe.

@@ -106,6 +106,7 @@ extension Server {
       ("virt_boundary", "\(hardware.virtBoundaryMask == 0 ? 0 : hardware.virtBoundaryMask + 1)"),
       ("frozen", isFrozen ? "1" : "0"), ("pid", "\(getpid())"),
     ]
+    settings.append(("transport", transportName))
     settings += configuration.report
     return settings.map { "\($0.name)=\($0.value)\n" }.joined()
   }

@@ -2,10 +2,11 @@
 
 import Glibc
 
-/// The worker and the answering descriptor of the calling thread.
+/// The worker of the calling thread, and the way by which its present request is answered.
 enum CurrentThread {
   private static let workerKey = makeKey()
-  private static let descriptorKey = makeKey()
+  private static let routeWorkerKey = makeKey()
+  private static let routeNumberKey = makeKey()
 
   private static func makeKey() -> pthread_key_t {
     var key = pthread_key_t()
@@ -16,24 +17,31 @@ enum CurrentThread {
 
   /// The worker that runs on this thread, if one does. The worker outlives its thread.
   static var worker: Worker? {
+    get { pointed(by: workerKey) }
+    set { set(workerKey, newValue) }
+  }
+
+  /// The way of answers.
+  static var route: AnswerRoute {
     get {
-      guard let pointer = unsafe pthread_getspecific(workerKey) else { return nil }
-      return unsafe Unmanaged<Worker>.fromOpaque(pointer).takeUnretainedValue()
+      let number = unsafe Int(bitPattern: pthread_getspecific(routeNumberKey)) - 1
+      if let worker = pointed(by: routeWorkerKey) { return AnswerRoute(slot: number, of: worker) }
+      return AnswerRoute(descriptor: Int32(truncatingIfNeeded: number))
     }
     set {
-      unsafe pthread_setspecific(
-        workerKey, newValue.map { unsafe Unmanaged.passUnretained($0).toOpaque() })
+      let number = Int(newValue.slot >= 0 ? newValue.slot : newValue.descriptor)
+      unsafe set(routeWorkerKey, newValue.worker)
+      unsafe pthread_setspecific(routeNumberKey, UnsafeRawPointer(bitPattern: number + 1))
     }
   }
 
-  /// The descriptor by which answers leave, or -1 for the session's own.
-  static var descriptor: Int32 {
-    get {
-      guard let pointer = unsafe pthread_getspecific(descriptorKey) else { return -1 }
-      return Int32(truncatingIfNeeded: Int(bitPattern: pointer) - 1)
-    }
-    set {
-      unsafe pthread_setspecific(descriptorKey, UnsafeRawPointer(bitPattern: Int(newValue) + 1))
-    }
+  private static func pointed(by key: pthread_key_t) -> Worker? {
+    guard let pointer = unsafe pthread_getspecific(key) else { return nil }
+    return unsafe Unmanaged<Worker>.fromOpaque(pointer).takeUnretainedValue()
+  }
+
+  private static func set(_ key: pthread_key_t, _ worker: Worker?) {
+    unsafe pthread_setspecific(
+      key, worker.map { unsafe Unmanaged.passUnretained($0).toOpaque() })
   }
 }

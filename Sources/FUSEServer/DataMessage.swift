@@ -83,7 +83,7 @@ struct DataRequest {
   let length: Int
 }
 
-/// Sends answers by the descriptor that delivered the request.
+/// Answers of `DeviceTransport`: they leave by the descriptor that delivered the request.
 enum Reply {
   /// Answers with an error.
   static func error(_ error: Errno, to unique: UInt64, on descriptor: Int32) {
@@ -103,17 +103,6 @@ enum Reply {
     )
     _ = unsafe withUnsafeBytes(of: &message) {
       unsafe send($0, on: descriptor)
-    }
-  }
-
-  /// Answers a READ with a copy of some bytes; for control files.
-  static func bytes(_ bytes: ArraySlice<UInt8>, to unique: UInt64, on descriptor: Int32) {
-    var message = [UInt8](repeating: 0, count: MessageLayout.replyHeader)
-    message += bytes
-    unsafe message.withUnsafeMutableBytes { message in
-      guard let start = message.baseAddress else { return }
-      unsafe data(
-        start + MessageLayout.replyHeader, byteCount: bytes.count, to: unique, on: descriptor)
     }
   }
 

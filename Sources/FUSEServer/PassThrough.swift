@@ -149,7 +149,7 @@ extension Worker {
     unsafe slots[index].passThrough = nil
     unsafe slots[index].flushRequest = nil
     counters.add(.requestsInflight, -1)
-    CurrentThread.descriptor = unsafe slots[index].descriptor
+    CurrentThread.route = unsafe slots[index].route
     if let error = finished.error {
       counters.add(.ioErrors, 1)
       unsafe fuse_reply_err(request, error.rawValue)
@@ -164,9 +164,9 @@ extension Worker {
         unsafe server.replyPassThrough(call, data: passThroughBuffer(index), request)
       }
     }
-    CurrentThread.descriptor = -1
+    CurrentThread.route = .none
     engine.release(index)
-    freeSlot(index)
+    transport.release(index)
   }
 
   /// The caller's buffer in a slot, shifted as all requests of the mount are.

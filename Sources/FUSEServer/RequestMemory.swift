@@ -20,6 +20,9 @@ public final class RequestMemory: Sendable {
   /// Whether the arena is in huge pages.
   public let isHuge: Bool
 
+  /// Slots of all workers; a worker's lie side by side.
+  public let slotCount: Int
+
   private let slotPages: Int
   private let bouncePages: Int
   private let firstBouncePage: Int
@@ -39,6 +42,7 @@ public final class RequestMemory: Sendable {
     slotPages = 1 + max(maxIOBytes, MessageLayout.minimumReceive) / pageSize + 1
     bouncePages = maxIOBytes / pageSize + 2
     let slots = workers * slotsPerWorker
+    slotCount = slots
     let populated = (1 + slots * slotPages) * pageSize
     let arena = try Arena(
       byteCount: populated, lazyByteCount: slots * bouncePages * pageSize)
@@ -52,12 +56,14 @@ public final class RequestMemory: Sendable {
   }
 
   /// The first page of a slot's payload.
-  func payloadPage(worker: Int, slot: Int) -> Page {
-    Page(1 + (worker * slotsPerWorker + slot) * slotPages + 1)
+  func payloadPage(_ slot: Int) -> Page { Page(1 + slot * slotPages + 1) }
+
+  /// A slot's payload: room for the largest request, and for what the kernel wants room for.
+  @unsafe func payload(_ slot: Int) -> UnsafeMutableRawBufferPointer {
+    unsafe map.table.memory(
+      at: payloadPage(slot), offset: 0, length: max(maxIOBytes, MessageLayout.minimumReceive))
   }
 
   /// The first page of a slot's bounce buffer.
-  func bouncePage(worker: Int, slot: Int) -> Page {
-    Page(firstBouncePage + (worker * slotsPerWorker + slot) * bouncePages)
-  }
+  func bouncePage(_ slot: Int) -> Page { Page(firstBouncePage + slot * bouncePages) }
 }

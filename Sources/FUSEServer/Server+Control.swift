@@ -18,15 +18,15 @@ extension Server {
     _ request: fuse_req_t, _ body: @escaping @Sendable (fuse_req_t) throws(Errno) -> Void
   ) {
     let travelling = unsafe TravellingRequest(request: request)
-    let descriptor = CurrentThread.descriptor
+    let route = CurrentThread.route
     controlQueue.async {
-      CurrentThread.descriptor = descriptor
+      CurrentThread.route = route
       do throws(Errno) {
         unsafe try body(travelling.request)
       } catch {
         unsafe fuse_reply_err(travelling.request, error.rawValue)
       }
-      CurrentThread.descriptor = -1
+      CurrentThread.route = .none
     }
   }
 
@@ -41,7 +41,7 @@ extension Server {
 
 extension Worker {
   /// Serves a READ from an open file's text at once, and hands a WRITE to the control queue.
-  func serveControl(_ request: DataRequest, payload: String, from descriptor: Int32) {
+  func serveControl(_ request: DataRequest, payload: String, by route: AnswerRoute) {
     if request.isWrite {
       let server = server
       server.controlQueue.async {
@@ -49,19 +49,19 @@ extension Worker {
           let file = try server.control.file(request.inode)
           guard let accept = file.accept else { throw .notPermitted }
           try accept(payload)
-          Reply.written(request.length, to: request.unique, on: descriptor)
+          server.send(error: nil, written: request.length, to: request.unique, by: route)
         } catch {
-          Reply.error(error, to: request.unique, on: descriptor)
+          server.send(error: error, to: request.unique, by: route)
         }
       }
       return
     }
     guard let text = server.openControls.text(request.fileHandle) else {
-      Reply.error(Errno(rawValue: EBADF), to: request.unique, on: descriptor)
+      server.send(error: Errno(rawValue: EBADF), to: request.unique, by: route)
       return
     }
     let start = min(request.offset, text.count)
-    Reply.bytes(
-      text[start..<min(start + request.length, text.count)], to: request.unique, on: descriptor)
+    server.send(
+      bytes: text[start..<min(start + request.length, text.count)], to: request.unique, by: route)
   }
 }

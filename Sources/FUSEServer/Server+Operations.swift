@@ -33,7 +33,7 @@ extension Server {
     let wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS
     let unwanted =
       FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE
-      | FUSE_CAP_WRITEBACK_CACHE
+      | FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_AUTO_INVAL_DATA
     connection.want = (connection.want | UInt32(wanted)) & ~UInt32(unwanted)
     connection.want &= connection.capable
     connection.time_gran = 1

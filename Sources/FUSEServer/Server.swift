@@ -27,6 +27,12 @@ public struct ServerConfiguration: Sendable {
   public var maxIOBytes: Int
   /// How long at most an idle worker looks for work before it sleeps.
   public var spinNanoseconds: Int
+  /// How requests come.
+  public var transport: TransportChoice
+  /// CPUs that are there.
+  public var processorCount: Int
+  /// CPUs that the kernel counts, present or not: it has a queue for each.
+  public var possibleCPUCount: Int
   /// Whether every request is traced to standard error by libfuse.
   public var isDebugging: Bool
   /// How users meet the control directory.
@@ -44,7 +50,8 @@ public struct ServerConfiguration: Sendable {
   public init(
     mountpoint: String, imagePath: String, fuseOptions: [String], isReadOnly: Bool,
     workerCount: Int, slotsPerWorker: Int, maxIOBytes: Int, spinNanoseconds: Int,
-    isDebugging: Bool, control: ControlDirectory.Visibility, seed: UInt64
+    transport: TransportChoice, processorCount: Int, possibleCPUCount: Int, isDebugging: Bool,
+    control: ControlDirectory.Visibility, seed: UInt64
   ) {
     self.mountpoint = mountpoint
     self.imagePath = imagePath
@@ -54,11 +61,24 @@ public struct ServerConfiguration: Sendable {
     self.slotsPerWorker = slotsPerWorker
     self.maxIOBytes = maxIOBytes
     self.spinNanoseconds = spinNanoseconds
+    self.transport = transport
+    self.processorCount = processorCount
+    self.possibleCPUCount = possibleCPUCount
     self.isDebugging = isDebugging
     self.control = control
     self.seed = seed
     report = []
   }
+}
+
+/// How requests are to come.
+public enum TransportChoice: String, Sendable {
+  /// By io_uring if the kernel offers it, else by /dev/fuse.
+  case auto
+  /// By /dev/fuse.
+  case dev
+  /// By io_uring, or no mount.
+  case uring
 }
 
 /// Why a mount could not be made: one line for the user.
@@ -76,6 +96,14 @@ public struct MountFailure: Error {
   /// What writes into fresh space do; the volume's, asked once.
   let zeroing: Zeroing
   let memory: RequestMemory
+  /// The tables of all request slots.
+  let buffers: RequestBuffers
+  /// The ring entries of all slots, if requests come by io_uring.
+  private(set) var ringEntries: RingEntries?
+  /// When each worker last had a request that came soon after the one before.
+  let pulses: Pulses
+  /// When each worker last had a request of its own queue.
+  let ownWork: Pulses
   /// The shape of the next requests.
   public let shape: ShapeSetting
   /// The counters of all workers.
@@ -95,11 +123,12 @@ public struct MountFailure: Error {
 
   private(set) var session: OpaquePointer!
   private(set) var sessionDescriptor: Int32 = -1
-  private var workers: [Worker] = []
+  private(set) var workers: [Worker] = []
   private var threads: [pthread_t] = []
   private let frozen = Atomic<Bool>(false)
   private let stopping = Atomic<Bool>(false)
   private let running = Atomic<Int>(0)
+  private let initializing = Atomic<Bool>(false)
 
   /// Puts everything together; nothing is mounted yet.
   /// - Throws: `.noMemory` if the buffers cannot be had.
@@ -115,12 +144,20 @@ public struct MountFailure: Error {
     memory = try RequestMemory(
       workers: configuration.workerCount, slotsPerWorker: configuration.slotsPerWorker,
       maxIOBytes: configuration.maxIOBytes)
+    let memory = memory
+    buffers = RequestBuffers(
+      requestCount: memory.slotCount, maxIOBytes: memory.maxIOBytes,
+      blockSize: device.limits.logicalBlockSize, userBase: RequestMemory.userBase,
+      pages: memory.map.table, payloadPage: { memory.payloadPage($0) },
+      bouncePage: { memory.bouncePage($0) })
+    pulses = Pulses(workerCount: configuration.workerCount)
+    ownWork = Pulses(workerCount: configuration.workerCount)
     counters = CounterSet(count: configuration.workerCount)
     statistics = Statistics(counters: counters)
     ledger = Ledger(lineCount: configuration.workerCount * configuration.slotsPerWorker)
     defects = DefectLog()
     gate = WriteGate { [unowned self] waiter in
-      workers[waiter.worker].post(request: waiter.request)
+      workers[waiter.worker].mailbox.post(.resume(waiter.request))
     }
     control = ControlDirectory(
       files: makeControlFiles(), visibility: configuration.control, user: getuid(), group: getgid())
@@ -137,6 +174,12 @@ public struct MountFailure: Error {
   var isFrozen: Bool { frozen.load(ordering: .relaxed) }
   /// Whether the mount is to end.
   var isStopping: Bool { stopping.load(ordering: .relaxed) }
+  /// Whether INIT is being answered.
+  var isInitializing: Bool { initializing.load(ordering: .relaxed) }
+  /// Whether requests come by io_uring; known once INIT has come.
+  public var usesRing: Bool { ringEntries != nil }
+  /// `uring` or `dev`.
+  public var transportName: String { usesRing ? "uring" : "dev" }
 
   /// Holds new writes back and waits until none is under way, then makes the image durable.
   func freeze() throws(Errno) {
@@ -148,7 +191,7 @@ public struct MountFailure: Error {
   /// Lets held writes go.
   func thaw() {
     frozen.store(false, ordering: .sequentiallyConsistent)
-    for worker in workers { worker.wake() }
+    for worker in workers { worker.mailbox.ring() }
   }
 
   // MARK: Mounting
@@ -181,13 +224,7 @@ public struct MountFailure: Error {
       throw MountFailure(message: LibfuseLog.lastLine ?? "the mount was refused")
     }
     sessionDescriptor = unsafe fuse_session_fd(session)
-    var io = fuse_custom_io()
-    unsafe io.read = { descriptor, buffer, count, _ in unsafe Glibc.read(descriptor, buffer, count)
-    }
-    unsafe io.writev = { descriptor, vectors, count, _ in
-      let own = CurrentThread.descriptor
-      return unsafe Glibc.writev(own >= 0 ? own : descriptor, vectors, count)
-    }
+    var io = LibfuseGaps.callbacks()
     if unsafe fuse_session_custom_io(session, &io, sessionDescriptor) != 0 {
       unsafe fuse_session_unmount(session)
       throw MountFailure(message: "libfuse refused custom I/O")
@@ -208,7 +245,7 @@ public struct MountFailure: Error {
 
   /// The first message is INIT; it is answered here, before any worker reads.
   private func answerInitialization() throws(MountFailure) {
-    let size = MessageLayout.dataHeader + (1 << 20) + pageSize
+    let size = MessageLayout.dataHeader + max(1 << 20, configuration.maxIOBytes) + pageSize
     let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 64)
     defer { unsafe bytes.deallocate() }
     var count = 0
@@ -218,30 +255,44 @@ public struct MountFailure: Error {
     guard count > 0 else {
       throw MountFailure(message: "the kernel sent no FUSE request: \(describeErrno(errno))")
     }
+    try chooseTransport(
+      offersRing: unsafe LibfuseGaps.offersRing(
+        UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(bytes)[..<count])))
     var buffer = unsafe fuse_buf()
     unsafe buffer.size = count
     unsafe buffer.mem = bytes.baseAddress
+    initializing.store(true, ordering: .relaxed)
     unsafe fuse_session_process_buf(session, &buffer)
+    initializing.store(false, ordering: .relaxed)
   }
 
-  private func startWorkers() throws(MountFailure) {
-    for index in 0..<configuration.workerCount {
-      let start = WorkerStart(server: self, index: index)
-      let thread = startThread(name: "extractfs-\(index)") { start.run() }
-      switch start.outcome() {
-      case .success(let worker):
-        workers.append(worker)
-        threads.append(thread)
-      case .failure(let error):
-        pthread_join(thread, nil)
-        stop()
-        join()
-        throw MountFailure(
-          message: "worker \(index) cannot start: \(describeErrno(error.rawValue))")
-      }
+  private func chooseTransport(offersRing: Bool) throws(MountFailure) {
+    if configuration.transport == .dev { return }
+    if offersRing {
+      ringEntries = RingEntries(memory: memory, queueCount: configuration.possibleCPUCount)
+    } else if configuration.transport == .uring {
+      throw MountFailure(
+        message: "the kernel does not offer FUSE over io_uring; as root, `echo Y > "
+          + "/sys/module/fuse/parameters/enable_uring` switches it on (Linux 6.14), or use transport=dev"
+      )
     }
-    running.store(workers.count, ordering: .releasing)
-    for worker in workers { worker.wake() }
+  }
+
+  /// Starts the workers one after the other, and when all are there lets them take requests.
+  private func startWorkers() throws(MountFailure) {
+    let starts = (0..<configuration.workerCount).map { WorkerStart(server: self, index: $0) }
+    for start in starts {
+      threads.append(startThread(name: "extractfs-\(start.index)") { start.run() })
+      if let worker = start.worker() { workers.append(worker) }
+    }
+    let error = starts.lazy.compactMap(\.failure).first
+    running.store(starts.count, ordering: .releasing)
+    for start in starts { start.go(serving: error == nil) }
+    if let error = error ?? starts.lazy.compactMap({ $0.openingFailure() }).first {
+      stop()
+      join()
+      throw MountFailure(message: "a worker cannot start: \(describeErrno(error.rawValue))")
+    }
   }
 
   // MARK: Running
@@ -249,7 +300,7 @@ public struct MountFailure: Error {
   /// A worker saw the mount's end: the others are told.
   func noteWorkerEnded() {
     stopping.store(true, ordering: .sequentiallyConsistent)
-    for worker in workers { worker.wake() }
+    for worker in workers { worker.mailbox.ring() }
     let left = running.wrappingSubtract(1, ordering: .releasing).newValue
     if left == 0 { kill(getpid(), SIGUSR2) }
   }
@@ -261,7 +312,7 @@ public struct MountFailure: Error {
   public func stop() {
     unsafe fuse_session_unmount(session)
     stopping.store(true, ordering: .sequentiallyConsistent)
-    for worker in workers { worker.wake() }
+    for worker in workers { worker.mailbox.ring() }
     for thread in threads { pthread_kill(thread, SIGUSR1) }
   }
 

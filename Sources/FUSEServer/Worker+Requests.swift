@@ -1,4 +1,4 @@
-// Taking requests and answering them.
+// Serving requests: what the transport brought is decoded, started, and answered.
 
 import Block
 import CFuse3
@@ -8,100 +8,58 @@ import Memory
 import Volumes
 
 extension Worker {
-  /// From this size on a request is started at once, alone: copying it costs more than a system call.
+  /// From this size on a request is large: copying it costs more than a system call.
   static var largeRequestBytes: Int { 128 << 10 }
-  /// Small requests that are taken before their I/O is sent off together.
-  static var batchLimit: Int { 16 }
-
-  /// Takes what the kernel has ready, up to a batch.
-  /// - Returns: how many requests were taken.
-  func takeRequests() -> Int {
-    var taken = 0
-    // A lone request is not kept waiting for company; it is gathered only where there was some lately.
-    let gathers = !engine.isImmediate && (lastTaken > 1 || engine.inFlightCount > 0)
-    let limit = gathers ? Self.batchLimit : 1
-    defer { lastTaken = taken }
-    while taken < limit, let slot = takeSlot() {
-      let buffer = unsafe receiveBuffer(slot: slot)
-      switch unsafe polling.receive(into: buffer) {
-      case .message(let count):
-        taken &+= 1
-        let isLarge = unsafe dispatch(
-          slot: slot, message: UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]),
-          from: polling.descriptor)
-        if isLarge { return taken }
-      case .nothing:
-        freeSlot(slot)
-        return taken
-      case .ended:
-        freeSlot(slot)
-        hasEnded = true
-        return taken
-      }
-    }
-    return taken
-  }
-
-  /// Where a slot's next message goes: placed so that a WRITE's payload starts at the shift that is asked for.
-  func receiveBuffer(slot: Int) -> UnsafeMutableRawBufferPointer {
-    let shift = server.shape.current.misalignment
-    unsafe slots[slot].dataOffset = shift
-    let length =
-      max(MessageLayout.dataHeader + server.memory.maxIOBytes, MessageLayout.minimumReceive)
-    return unsafe server.memory.map.table.memory(
-      at: engine.payloadPage(slot).advanced(by: -1),
-      offset: pageSize + shift - MessageLayout.dataHeader, length: length)
-  }
 
   /// Starts whatever a message asks for.
+  /// - Parameters:
+  ///   - slot: the slot in whose buffer the message lies.
+  ///   - bytes: the message: header and arguments, in one piece.
+  ///   - route: the way of the answer.
   /// - Returns: whether it was a large transfer.
   func dispatch(
-    slot: Int, message bytes: UnsafeMutableRawBufferPointer, from descriptor: Int32
+    slot: Int, message bytes: UnsafeMutableRawBufferPointer, by route: AnswerRoute
   ) -> Bool {
+    unsafe slots[slot].route = route
     guard let message = unsafe IncomingMessage(UnsafeRawBufferPointer(bytes)) else {
-      freeSlot(slot)
+      transport.release(slot)
       return false
     }
+    unsafe slots[slot].unique = message.unique
     switch message.opcode {
     case Opcode.read, Opcode.write:
       guard let request = message.dataRequest(limit: server.memory.maxIOBytes) else {
-        Reply.error(.invalidArgument, to: message.unique, on: descriptor)
-        freeSlot(slot)
+        transport.answer(slot, unique: message.unique, error: .invalidArgument)
+        transport.release(slot)
         return false
       }
       if ControlDirectory.owns(request.inode) {
-        serveControl(request, payload: message.payload(of: request), from: descriptor)
-        freeSlot(slot)
+        serveControl(request, payload: message.payload(of: request), by: route)
+        transport.release(slot)
         return false
       }
       if request.isWrite && server.isFrozen {
-        heldWrites.append((message.copy(), descriptor))
-        freeSlot(slot)
+        transport.hold(slot, message, by: route)
         return false
       }
-      start(request, slot: slot, from: descriptor)
+      start(request, slot: slot)
       return request.length >= Self.largeRequestBytes
     case Opcode.interrupt:
       // Every request ends by itself in bounded time, so none is cut short; the protocol allows it.
-      freeSlot(slot)
+      transport.release(slot)
     case Opcode.ioctl where server.isFrozen && message.isPassThroughWrite:
-      heldWrites.append((message.copy(), descriptor))
-      freeSlot(slot)
+      transport.hold(slot, message, by: route)
     default:
-      unsafe slots[slot].unique = message.unique
       unsafe serveByLibfuse(
-        slot: slot, message: bytes, isControl: ControlDirectory.owns(message.inode),
-        from: descriptor)
+        slot: slot, message: bytes, isControl: ControlDirectory.owns(message.inode), by: route)
     }
     return false
   }
 
   /// Starts a READ or a WRITE.
-  func start(_ request: DataRequest, slot: Int, from descriptor: Int32) {
-    unsafe slots[slot].unique = request.unique
+  private func start(_ request: DataRequest, slot: Int) {
     unsafe slots[slot].inode = request.inode
     unsafe slots[slot].isWrite = request.isWrite
-    unsafe slots[slot].descriptor = descriptor
     counters.add(.requestsInflight, 1)
     counters.record(request.length, in: .requestBytes)
     do throws(Errno) {
@@ -132,66 +90,48 @@ extension Worker {
 
   /// Answers a request whose I/O is through, and frees its slot.
   func answer(_ finished: FinishedRequest) {
-    let slot = unsafe slots[finished.index]
+    let index = finished.index
+    let slot = unsafe slots[index]
     if slot.passThrough != nil { return answerPassThrough(finished) }
     if let flush = unsafe slot.flushRequest {
-      unsafe slots[finished.index].flushRequest = nil
-      CurrentThread.descriptor = slot.descriptor
+      unsafe slots[index].flushRequest = nil
+      CurrentThread.route = slot.route
       unsafe fuse_reply_err(flush, finished.error?.rawValue ?? 0)
-      CurrentThread.descriptor = -1
-      freeSlot(finished.index)
+      CurrentThread.route = .none
+      transport.release(index)
       return
     }
     counters.add(.requestsInflight, -1)
     counters.add(slot.isWrite ? .requestsWrite : .requestsRead, 1)
     if let error = finished.error {
       counters.add(.ioErrors, 1)
-      Reply.error(error, to: slot.unique, on: slot.descriptor)
+      transport.answer(index, unique: slot.unique, error: error)
     } else if slot.isWrite {
       counters.add(.bytesWritten, slot.requestedBytes)
       server.volume.noteWrite(slot.inode)
-      Reply.written(slot.requestedBytes, to: slot.unique, on: slot.descriptor)
+      transport.answer(index, unique: slot.unique, written: slot.requestedBytes)
     } else {
       counters.add(.bytesRead, slot.requestedBytes)
-      let payload = unsafe server.memory.map.table.memory(
-        at: engine.payloadPage(finished.index), offset: slot.dataOffset,
-        length: slot.requestedBytes)
-      if let start = payload.baseAddress {
-        unsafe Reply.data(
-          start, byteCount: slot.requestedBytes, to: slot.unique, on: slot.descriptor)
-      }
+      transport.answer(
+        index, unique: slot.unique, dataAt: slot.dataOffset, byteCount: slot.requestedBytes)
     }
-    engine.release(finished.index)
+    engine.release(index)
     counters.record(finished.latencyNanoseconds, in: .latencyNanoseconds)
-    freeSlot(finished.index)
-  }
-
-  /// Starts writes that were held while the mount was frozen, as long as slots are free.
-  func releaseHeldWrites() {
-    while !heldWrites.isEmpty, let slot = takeSlot() {
-      let (bytes, descriptor) = heldWrites.removeFirst()
-      let buffer = unsafe receiveBuffer(slot: slot)
-      let place = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[..<bytes.count])
-      unsafe place.copyBytes(from: bytes)
-      _ = unsafe dispatch(slot: slot, message: place, from: descriptor)
-      if server.isFrozen { return }
-    }
+    transport.release(index)
   }
 
   /// Hands a message to libfuse, whose callbacks answer at once or start a flush.
   private func serveByLibfuse(
-    slot: Int, message bytes: UnsafeMutableRawBufferPointer, isControl: Bool,
-    from descriptor: Int32
+    slot: Int, message bytes: UnsafeMutableRawBufferPointer, isControl: Bool, by route: AnswerRoute
   ) {
     if !isControl { counters.add(.requestsOther, 1) }
     currentSlot = slot
-    unsafe slots[slot].descriptor = descriptor
-    CurrentThread.descriptor = descriptor
+    CurrentThread.route = route
     // libfuse reads structures in place: a shifted buffer is moved to where they are aligned.
     let start = unsafe server.memory.map.table.memory(
       at: engine.payloadPage(slot).advanced(by: -1), offset: 0,
       length: max(pageSize + MessageLayout.minimumReceive, bytes.count))
-    let aligned = unsafe slots[slot].dataOffset % 8 == 0
+    let aligned = Int(bitPattern: bytes.baseAddress) % 8 == 0
     if !aligned, let target = start.baseAddress, let source = bytes.baseAddress {
       unsafe target.copyMemory(from: source, byteCount: min(bytes.count, start.count))
     }
@@ -199,9 +139,9 @@ extension Worker {
     unsafe buffer.size = bytes.count
     unsafe buffer.mem = aligned ? bytes.baseAddress : start.baseAddress
     unsafe fuse_session_process_buf(server.session, &buffer)
-    CurrentThread.descriptor = -1
+    CurrentThread.route = .none
     currentSlot = -1
-    if unsafe slots[slot].flushRequest == nil { freeSlot(slot) }
+    if unsafe slots[slot].flushRequest == nil { transport.release(slot) }
   }
 
   /// Starts a flush for the libfuse request that is being served on this thread.

@@ -3,6 +3,7 @@
 import Block
 import IOVector
 import Memory
+import Ring
 
 /// A machine with processes and a disk; direct I/O is started, held, and completed when the story wants it.
 final class LabRig {
@@ -166,7 +167,7 @@ final class LabDisk: BlockDevice, @unchecked Sendable {
   }
 
   func makeQueue(
-    pool: BioPool, depth: Int, context: MemoryContext
+    pool: BioPool, depth: Int, context: MemoryContext, ring: IORing?
   ) throws(Errno) -> any DeviceQueue {
     LabQueue(disk: self, pool: pool, pages: context.pages)
   }

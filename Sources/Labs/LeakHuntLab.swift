@@ -94,10 +94,13 @@ final class EngineRig {
       counters: counters.blocks[0])
     context.bugs = setup.bugs.union(bugs)
     engine = try DirectIOEngine(
-      worker: 0, requestCount: 1, maxIOBytes: Self.maxIO, device: disk,
-      gate: WriteGate { _ in }, ledger: Ledger(lineCount: 1), defects: defects, context: context,
-      userBase: Self.userBase, payloadPage: { _ in Page(1) },
-      bouncePage: { _ in Page(1 + slotPages) })
+      worker: 0,
+      buffers: RequestBuffers(
+        requestCount: 1, maxIOBytes: Self.maxIO, blockSize: disk.limits.logicalBlockSize,
+        userBase: Self.userBase, pages: map.table, payloadPage: { _ in Page(1) },
+        bouncePage: { _ in Page(1 + slotPages) }),
+      device: disk, gate: WriteGate { _ in }, ledger: Ledger(lineCount: 1), defects: defects,
+      context: context)
   }
 
   /// Runs one request to its end.

@@ -12,7 +12,7 @@ public enum Counter: Int, CaseIterable, Sendable {
   case bouncedBytes, flushes, ioErrors, requestsInflight
   case deviceReads, deviceWrites, deviceBytesRead, deviceBytesWritten
   case passthroughRequests, passthroughMappedBytes, passthroughCopiedBytes
-  case traceDropped
+  case traceDropped, fixedBufferPages
 
   /// The name users meet in `stats`.
   public var name: String {
@@ -46,6 +46,7 @@ public enum Counter: Int, CaseIterable, Sendable {
     case .deviceBytesWritten: "device_bytes_written"
     case .passthroughRequests: "passthrough_requests"
     case .traceDropped: "trace_dropped"
+    case .fixedBufferPages: "fixed_buffer_pages"
     case .passthroughMappedBytes: "passthrough_mapped_bytes"
     case .passthroughCopiedBytes: "passthrough_copied_bytes"
     }
@@ -93,12 +94,12 @@ public enum Distribution: Int, CaseIterable, Sendable {
   // Guard of the unchecked Sendable: every cell is an Atomic, and only one thread stores to it.
   @usableFromInline let cells: UnsafeMutablePointer<Atomic<Int>>
 
-  @inlinable static var kindBase: Int { 32 }
-  @inlinable static var distributionBase: Int { 64 }
+  @inlinable static var kindBase: Int { 48 }
+  @inlinable static var distributionBase: Int { 80 }
   /// Buckets of one distribution: four per power of two.
   @inlinable public static var bucketCount: Int { 192 }
   /// Cells of one block: whole cache lines.
-  @usableFromInline static var cellCount: Int { 64 + 5 * 192 + 16 }
+  @usableFromInline static var cellCount: Int { 80 + 5 * 192 + 16 }
 
   init() {
     unsafe cells = .allocate(capacity: Self.cellCount)

@@ -18,6 +18,8 @@ import Synchronization
   @usableFromInline let bytes: UnsafeMutableRawPointer?
   /// Pages in the table.
   public let count: Int
+  /// Pages at the front that always have memory, as request buffers do; the others get it when first touched.
+  public let populatedCount: Int
   /// Whether any folio is larger than a page.
   public let hasLargeFolios: Bool
   /// The shared zero page, if the table has one.
@@ -197,7 +199,9 @@ public final class MemoryMap: Sendable {
     }
     unsafe table = PageTable(
       references: references, pins: pins, flags: flags, heads: heads, orders: orders,
-      bytes: bytes, count: pageCount, hasLargeFolios: !largeFolios.isEmpty, zeroPage: zeroPage)
+      bytes: bytes, count: pageCount,
+      populatedCount: arena.map { $0.populatedByteCount / pageSize } ?? pageCount,
+      hasLargeFolios: !largeFolios.isEmpty, zeroPage: zeroPage)
     self.arena = arena
     self.ownedBytes = ownedBytes
   }

@@ -82,16 +82,21 @@ struct Daemon {
 
   private func makeServer(_ device: any BlockDevice, _ log: DaemonLog) throws -> Server {
     let options = plan.options
+    let sizes = options.sizes(
+      processors: ProcessInfo.processInfo.activeProcessorCount,
+      offersRing: Machine.offersFuseRing)
     var configuration = ServerConfiguration(
       mountpoint: plan.mountpoint, imagePath: plan.image, fuseOptions: options.fuse,
-      isReadOnly: options.isReadOnly, workerCount: options.workers,
-      slotsPerWorker: options.queueDepth, maxIOBytes: options.maxIO,
-      spinNanoseconds: options.spinMicroseconds * 1000, isDebugging: plan.isDebugging,
+      isReadOnly: options.isReadOnly, workerCount: sizes.workers,
+      slotsPerWorker: sizes.queueDepth, maxIOBytes: options.maxIO,
+      spinNanoseconds: sizes.spinMicroseconds * 1000, transport: sizes.transport,
+      processorCount: ProcessInfo.processInfo.activeProcessorCount,
+      possibleCPUCount: Machine.possibleCPUCount, isDebugging: plan.isDebugging,
       control: options.control, seed: options.seed)
     configuration.log = log.recorder
     configuration.report = [
       ("backend", options.backend.rawValue), ("direct", options.direct ? "on" : "off"),
-      ("transport", "dev"), ("zeroing", options.zeroing ? "on" : "off"),
+      ("zeroing", options.zeroing ? "on" : "off"),
       ("control", options.control.rawValue),
     ]
     configuration.passThroughLimits = options.passThroughLimits(of: device.limits)

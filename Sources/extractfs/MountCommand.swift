@@ -30,7 +30,7 @@ struct MountCommand: ParsableCommand {
   var readyDescriptor: Int32?
 
   func run() throws {
-    var parsed = MountOptions(processors: ProcessInfo.processInfo.activeProcessorCount)
+    var parsed = MountOptions()
     do throws(OptionError) {
       for text in options { try parsed.apply(text) }
     } catch {

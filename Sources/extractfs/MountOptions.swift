@@ -21,11 +21,11 @@ struct MountOptions {
   var volume = "auto"
   var backend = Backend.uring
   var direct = true
-  var transport = "auto"
-  var workers: Int
-  var queueDepth: Int
+  var transport = TransportChoice.auto
+  var workers: Int?
+  var queueDepth: Int?
   var maxIO = 1 << 20
-  var spinMicroseconds: Int
+  var spinMicroseconds: Int?
   var blockSize: Int?
   var zeroing = true
   /// What pass-through keeps to; nil for the usual limits.
@@ -46,13 +46,6 @@ struct MountOptions {
   ]
   /// Names in PRODUCT's contract that this version does not have yet.
   private static let later = ["faults"]
-
-  /// The defaults for this machine.
-  init(processors: Int) {
-    workers = max(3, min(4, processors))
-    queueDepth = 16
-    spinMicroseconds = 0
-  }
 
   /// Reads comma-separated options; a later one wins.
   mutating func apply(_ text: String) throws(OptionError) {
@@ -104,7 +97,9 @@ struct MountOptions {
       let all = Backend.allCases.map(\.rawValue)
       backend = Backend(rawValue: try choice(name, value, all, later: ["nbd"])) ?? .uring
     case "direct": direct = try choice(name, value, ["on", "off"]) == "on"
-    case "transport": transport = try choice(name, value, ["auto", "dev"], later: ["uring"])
+    case "transport":
+      transport =
+        TransportChoice(rawValue: try choice(name, value, ["auto", "dev", "uring"])) ?? .auto
     case "workers": workers = try number(name, value, 1...64)
     case "queue_depth": queueDepth = try number(name, value, 2...1024)
     case "max_io":
@@ -185,7 +180,7 @@ struct MountOptions {
       zeroing=on|off         small writes into holes pad with the zero page
       max_segments=N max_segment_size=BYTES virt_boundary=0|512|4096
                              limits of pass-through (128, 65536, 0)
-      transport=auto|dev     /dev/fuse
+      transport=auto|dev|uring   /dev/fuse, or FUSE over io_uring
       workers=N queue_depth=N max_io=BYTES spin=MICROSECONDS
                              sized from the machine
       control=hidden|visible|off   how DIR/.extractfs is met
@@ -203,5 +198,29 @@ extension MountOptions {
     if let maxSegmentBytes { limits.maxSegmentSize = UInt32(maxSegmentBytes) }
     limits.virtBoundaryMask = virtBoundaryBytes == 0 ? 0 : UInt64(virtBoundaryBytes - 1)
     return limits
+  }
+}
+
+/// The daemon's own threads and buffers.
+struct ServerSizes {
+  let workers: Int
+  let queueDepth: Int
+  let spinMicroseconds: Int
+  let transport: TransportChoice
+}
+
+extension MountOptions {
+  /// What was asked for, and for the rest what suits the machine.
+  ///
+  /// FUSE over io_uring: a worker for each CPU, since the kernel queues each CPU's requests apart. /dev/fuse: at least
+  /// three workers that wait side by side. `backend=sync` blocks in each transfer, which on a ring would hold up all
+  /// that wait in its queue, so `auto` is /dev/fuse there.
+  func sizes(processors: Int, offersRing: Bool) -> ServerSizes {
+    let transport = transport == .auto && backend == .sync ? .dev : transport
+    let usesRing = transport == .uring || (transport == .auto && offersRing)
+    return ServerSizes(
+      workers: workers ?? (usesRing ? min(processors, 64) : max(3, min(4, processors))),
+      queueDepth: queueDepth ?? (usesRing ? max(8, min(32, 256 / processors)) : 16),
+      spinMicroseconds: spinMicroseconds ?? (usesRing ? 50 : 0), transport: transport)
   }
 }

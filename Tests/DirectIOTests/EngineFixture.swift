@@ -47,10 +47,14 @@ final class EngineFixture {
         counters: counters.blocks[worker])
       engines.append(
         try DirectIOEngine(
-          worker: worker, requestCount: Self.requests, maxIOBytes: Self.maxIO, device: device,
-          gate: gate, ledger: ledger, defects: defects, context: context, userBase: Self.userBase,
-          payloadPage: { Page(1 + (worker * Self.requests + $0) * Self.slotPages) },
-          bouncePage: { Page(1 + (slots + worker * Self.requests + $0) * Self.slotPages) }))
+          worker: worker,
+          buffers: RequestBuffers(
+            requestCount: Self.requests, maxIOBytes: Self.maxIO,
+            blockSize: device.limits.logicalBlockSize, userBase: Self.userBase, pages: map.table,
+            payloadPage: { Page(1 + (worker * Self.requests + $0) * Self.slotPages) },
+            bouncePage: { Page(1 + (slots + worker * Self.requests + $0) * Self.slotPages) }),
+          firstLine: worker * Self.requests, device: device, gate: gate, ledger: ledger,
+          defects: defects, context: context))
     }
   }
 

@@ -3,6 +3,7 @@
 import Block
 import IOVector
 import Memory
+import Ring
 import TestSupport
 
 /// Shared bytes behind any number of queues of one thread.
@@ -35,7 +36,7 @@ final class ScriptedDevice: BlockDevice, @unchecked Sendable {
   }
 
   func makeQueue(
-    pool: BioPool, depth: Int, context: MemoryContext
+    pool: BioPool, depth: Int, context: MemoryContext, ring: IORing?
   ) throws(Errno) -> any DeviceQueue {
     ScriptedQueue(device: self, pool: pool, context: context)
   }

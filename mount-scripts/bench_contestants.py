@@ -16,6 +16,8 @@ EXAMPLE = "/usr/share/doc/libfuse3-dev/examples/passthrough_ll.c"
 KNOWN = ["extractfs", "floor", "passthrough", "qemu", "nbdfuse", "bare"]
 # Contestants that are left out where these programs are missing, unless they are asked for by name.
 PROGRAMS = {"qemu": ["qemu-storage-daemon"], "nbdfuse": ["nbdfuse", "nbdkit"]}
+# Programs of others are forgiven for a job that they cannot do.
+OTHERS = {"passthrough", "qemu", "nbdfuse"}
 MIB = 1 << 20
 
 
@@ -23,12 +25,19 @@ class Failure(Exception):
     """Something that ends the benchmark with one line on stderr."""
 
 
+def default_contestants():
+    return [name for name in KNOWN if not missing_programs(name)]
+
+
 def missing_programs(name):
     return [program for program in PROGRAMS.get(name, []) if not shutil.which(program)]
 
 
+# Building ----------------------------------------------------------------------------------------
+
+
 def build(options, cleanup):
-    """Finds or builds the executables that the chosen contestants need."""
+    """Finds or builds the executables that the chosen contestants need; returns name -> path."""
     for command in ["fio", "fusermount3"]:
         if not shutil.which(command):
             raise Failure(f"there is no '{command}'; run mount-scripts/setup first")
@@ -73,6 +82,81 @@ def build_passthrough(directory):
     return binary
 
 
+# Images ------------------------------------------------------------------------------------------
+
+
+def image_for(name, shared, directory, options):
+    """The image for a contestant: the shared one, unless a mount of it would be refused as locked."""
+    if name == "floor":
+        # Its holes are never touched.
+        own = os.path.join(directory, f"{name}.img")
+        with open(own, "wb") as sparse:
+            sparse.truncate(options.size * MIB)
+        return own
+    return shared
+
+
+def fill(path, size):
+    """Writes the whole image, so that no contestant reads holes."""
+    block = os.urandom(MIB)
+    with open(path, "wb") as file:
+        for _ in range(size):
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+# Mounting ----------------------------------------------------------------------------------------
+
+
+def start_all(names, options, tools, directory, cleanup):
+    """Returns name -> (file to measure, daemon or None); the unmounts are on the cleanup stack."""
+    source = os.path.join(directory, "source")
+    os.mkdir(source)
+    shared = os.path.join(source, "image")
+    fill(shared, options.size)
+    started = {}
+    for name in names:
+        if name == "bare":
+            started[name] = (shared, None)
+            continue
+        image = image_for(name, shared, directory, options)
+        mountpoint = os.path.join(directory, name)
+        if name in PROGRAMS:
+            # These mount one file over another.
+            open(mountpoint, "wb").close()
+            command, file = program_command(name, image, mountpoint), mountpoint
+        elif name == "passthrough":
+            os.mkdir(mountpoint)
+            command = [tools["passthrough"], "-f", "-o", f"source={source}", mountpoint]
+            file = os.path.join(mountpoint, "image")
+        else:
+            os.mkdir(mountpoint)
+            command = extractfs_command(name, image, mountpoint, options, tools)
+            file = os.path.join(mountpoint, "disk")
+        daemon = Daemon(command, mountpoint, os.path.join(directory, f"{name}.log"),
+                        ends_by_signal=name == "qemu")
+        cleanup.callback(daemon.stop)
+        started[name] = (file, daemon)
+    return started
+
+
+def program_command(name, image, mountpoint):
+    """How the peers that are whole programs of others export an image."""
+    if name == "nbdfuse":
+        return ["nbdfuse", mountpoint, "[", "nbdkit", "-f", "file", image, "]"]
+    return ["qemu-storage-daemon",
+            "--blockdev", f"driver=file,node-name=image,filename={image},cache.direct=on,aio=io_uring",
+            "--export", f"type=fuse,id=export,node-name=image,mountpoint={mountpoint},writable=on"]
+
+
+def extractfs_command(name, image, mountpoint, options, tools):
+    """This program: everyone gets the common options, and of two that contradict the later one holds."""
+    more = "backend=null" if name == "floor" else ""
+    settings = ",".join(filter(None, [options.options, more]))
+    return [tools["extractfs"], "mount", image, mountpoint, "-f", *(["-o", settings] if settings else [])]
+
+
 class Daemon:
     """A mounted filesystem, its processes and what they have cost: its session is all of them."""
 
@@ -99,7 +183,8 @@ class Daemon:
             while not os.path.ismount(self.mountpoint):
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     with open(self.log) as log:
-                        raise Failure(f"the mount failed: {log.read().strip() or 'no message'}")
+                        raise Failure(f"the mount of {os.path.basename(self.mountpoint)} failed: "
+                                      f"{log.read().strip() or 'no message'}")
                 poll.poll(200)
 
     def processes(self):
@@ -137,61 +222,3 @@ class Daemon:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-
-
-def start_all(options, tools, directory, cleanup):
-    """Returns name -> (file to measure, daemon or None); the unmounts are on the cleanup stack."""
-    source = os.path.join(directory, "source")
-    image = os.path.join(source, "image")
-    started = {}
-    for name in options.contestants:
-        if name == "bare":
-            started[name] = (image, None)
-            continue
-        mountpoint = os.path.join(directory, name)
-        if name in PROGRAMS:
-            # These mount one file over another.
-            open(mountpoint, "wb").close()
-        else:
-            os.mkdir(mountpoint)
-        if name == "passthrough":
-            command = [tools["passthrough"], "-f", "-o", f"source={source}", mountpoint]
-            file = os.path.join(mountpoint, "image")
-        elif name in PROGRAMS:
-            command, file = peer_command(name, image, mountpoint), mountpoint
-        else:
-            target, settings = image, options.options
-            if name == "floor":
-                # An image of its own, since a mounted one is locked; its holes are never touched.
-                target = os.path.join(directory, "floor.img")
-                with open(target, "wb") as sparse:
-                    sparse.truncate(options.size * MIB)
-                settings = ",".join(filter(None, [settings, "backend=null"]))
-            command = [tools["extractfs"], "mount", target, mountpoint, "-f"]
-            if settings:
-                command += ["-o", settings]
-            file = os.path.join(mountpoint, "disk")
-        daemon = Daemon(command, mountpoint, os.path.join(directory, f"{name}.log"),
-                        ends_by_signal=name == "qemu")
-        cleanup.callback(daemon.stop)
-        started[name] = (file, daemon)
-    return started
-
-
-def peer_command(name, image, mountpoint):
-    """How the peers that are whole programs of others export an image."""
-    if name == "nbdfuse":
-        return ["nbdfuse", mountpoint, "[", "nbdkit", "-f", "file", image, "]"]
-    return ["qemu-storage-daemon",
-            "--blockdev", f"driver=file,node-name=image,filename={image},cache.direct=on,aio=io_uring",
-            "--export", f"type=fuse,id=export,node-name=image,mountpoint={mountpoint},writable=on"]
-
-
-def fill(path, size):
-    """Writes the whole image, so that no contestant reads holes."""
-    block = os.urandom(MIB)
-    with open(path, "wb") as file:
-        for _ in range(size):
-            file.write(block)
-        file.flush()
-        os.fsync(file.fileno())

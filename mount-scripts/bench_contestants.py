@@ -7,13 +7,16 @@ import re
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 EXAMPLE = "/usr/share/doc/libfuse3-dev/examples/passthrough_ll.c"
-KNOWN = ["extractfs", "floor", "passthrough", "qemu", "nbdfuse", "bare"]
+KNOWN = ["extractfs", "floor", "passthrough", "qemu", "nbdfuse", "bare", "uncounted"]
+# These take part only if they are asked for by name: a whole build is their price.
+ON_REQUEST = {"uncounted"}
 # Contestants that are left out where these programs are missing, unless they are asked for by name.
 PROGRAMS = {"qemu": ["qemu-storage-daemon"], "nbdfuse": ["nbdfuse", "nbdkit"]}
 # Programs of others are forgiven for a job that they cannot do.
@@ -26,7 +29,7 @@ class Failure(Exception):
 
 
 def default_contestants():
-    return [name for name in KNOWN if not missing_programs(name)]
+    return [name for name in KNOWN if name not in ON_REQUEST and not missing_programs(name)]
 
 
 def missing_programs(name):
@@ -45,8 +48,10 @@ def build(options, cleanup):
         if missing_programs(name):
             raise Failure(f"there is no '{missing_programs(name)[0]}' for {name}; --peers installs it")
     tools = {}
-    if {"extractfs", "floor"} & set(options.contestants):
+    if {"extractfs", "floor", *options.also} & set(options.contestants):
         tools["extractfs"] = find_extractfs()
+    if "uncounted" in options.contestants:
+        tools["uncounted"] = build_uncounted()
     if "passthrough" in options.contestants:
         directory = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="extractfs-bench."))
         tools["passthrough"] = build_passthrough(directory)
@@ -61,6 +66,23 @@ def find_extractfs():
         path = os.path.join(ROOT, ".build-release", "release", "extractfs")
     if not os.access(path, os.X_OK):
         raise Failure(f"{path} is not an executable file")
+    return path
+
+
+def build_uncounted():
+    """Builds as setup does, but with the accounting compiled out: see Sources/Memory/Accounting.swift."""
+    subprocess.run([os.path.join(HERE, "setup"), "--no-build"], check=True, stdout=subprocess.DEVNULL)
+    scratch = os.path.join(ROOT, ".build-uncounted")
+    path = os.path.join(scratch, "release", "extractfs")
+    if not os.path.exists(path):
+        print("Building extractfs without its accounting; the first build takes some minutes.", flush=True)
+    done = subprocess.run(
+        ["swift", "build", "-c", "release", "--product", "extractfs", "--scratch-path", scratch,
+         "-Xswiftc", "-DEXTRACTFS_UNCOUNTED"],
+        cwd=ROOT, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode != 0:
+        print(done.stdout, end="", file=sys.stderr)
+        raise Failure("the build without accounting failed (see above)")
     return path
 
 
@@ -85,13 +107,25 @@ def build_passthrough(directory):
 # Images ------------------------------------------------------------------------------------------
 
 
+def images_needed(names, options):
+    """How many filled images the contestants of one place need."""
+    return 1 + sum(1 for name in names if has_image_of_its_own(name, options))
+
+
+def has_image_of_its_own(name, options):
+    return name == "uncounted" or name in options.also
+
+
 def image_for(name, shared, directory, options):
     """The image for a contestant: the shared one, unless a mount of it would be refused as locked."""
+    own = os.path.join(directory, f"{name}.img")
     if name == "floor":
         # Its holes are never touched.
-        own = os.path.join(directory, f"{name}.img")
         with open(own, "wb") as sparse:
             sparse.truncate(options.size * MIB)
+        return own
+    if has_image_of_its_own(name, options):
+        fill(own, options.size)
         return own
     return shared
 
@@ -152,9 +186,10 @@ def program_command(name, image, mountpoint):
 
 def extractfs_command(name, image, mountpoint, options, tools):
     """This program: everyone gets the common options, and of two that contradict the later one holds."""
-    more = "backend=null" if name == "floor" else ""
+    more = "backend=null" if name == "floor" else options.also.get(name, "")
     settings = ",".join(filter(None, [options.options, more]))
-    return [tools["extractfs"], "mount", image, mountpoint, "-f", *(["-o", settings] if settings else [])]
+    tool = tools.get(name, tools.get("extractfs"))
+    return [tool, "mount", image, mountpoint, "-f", *(["-o", settings] if settings else [])]
 
 
 class Daemon:

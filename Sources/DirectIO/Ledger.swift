@@ -48,6 +48,7 @@ public struct LedgerEntry: Sendable {
 
   /// Enters a request into its line. Called by the line's worker only.
   func enter(_ entry: LedgerEntry, line: Int) {
+    if !Accounting.isOn { return }
     precondition(line < lineCount)
     let cells = unsafe words + line * Self.wordsPerLine
     unsafe cells[0].store(0, ordering: .relaxed)
@@ -64,6 +65,7 @@ public struct LedgerEntry: Sendable {
 
   /// Clears a line. Called by the line's worker only.
   func clear(line: Int) {
+    if !Accounting.isOn { return }
     precondition(line < lineCount)
     unsafe words[line * Self.wordsPerLine].store(0, ordering: .relaxed)
   }

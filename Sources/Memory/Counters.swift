@@ -113,6 +113,7 @@ public enum Distribution: Int, CaseIterable, Sendable {
 
   /// Adds to a counter; to be called by the block's own worker only.
   @inlinable @inline(__always) public func add(_ counter: Counter, _ amount: Int) {
+    if !Self.keeps(counter) { return }
     bump(counter.rawValue, amount)
   }
 
@@ -120,18 +121,21 @@ public enum Distribution: Int, CaseIterable, Sendable {
   /// - Parameter kind: place in `countedKindNames`.
   @inlinable @inline(__always)
   public func add(_ counter: KindCounter, kind: Int, _ amount: Int) {
+    if !Accounting.isOn { return }
     bump(Self.kindBase &+ kind &* 4 &+ counter.rawValue, amount)
   }
 
   /// Notes one value of a distribution; to be called by the block's own worker only.
   @inlinable public func record(_ value: Int, in distribution: Distribution) {
+    if !Accounting.isOn { return }
     let bucket = Self.bucket(of: value)
     bump(Self.distributionBase &+ distribution.rawValue &* Self.bucketCount &+ bucket, 1)
   }
 
   /// The value of a counter now.
   @inlinable public func value(of counter: Counter) -> Int {
-    unsafe cells[counter.rawValue].load(ordering: .relaxed)
+    if !Self.keeps(counter) { return 0 }
+    return unsafe cells[counter.rawValue].load(ordering: .relaxed)
   }
 
   /// The value of a kind's counter now.
@@ -148,6 +152,11 @@ public enum Distribution: Int, CaseIterable, Sendable {
   /// Sets a counter; for values that are not sums. To be called by the block's own worker only.
   @inlinable public func set(_ counter: Counter, _ value: Int) {
     unsafe cells[counter.rawValue].store(value, ordering: .relaxed)
+  }
+
+  /// Whether a counter counts in this build; what the server itself waits for always does.
+  @inlinable @inline(__always) static func keeps(_ counter: Counter) -> Bool {
+    Accounting.isOn || counter == .requestsInflight
   }
 
   @usableFromInline @inline(__always) func bump(_ index: Int, _ amount: Int) {

@@ -53,6 +53,7 @@ extension PageTable {
   private func count(
     _ run: PageRun, mode: FollFlags, era: Era, sign: Int32
   ) -> (counted: Int, doubleReleases: Int) {
+    if !Accounting.isOn { return (run.count, 0) }
     precondition(run.count >= 0 && run.first.number &+ run.count <= count)
     if mode.cleanupMode.isEmpty { return (0, 0) }
     if mode.contains(.pin), !era.pinsZeroPage, let zero = zeroPage,

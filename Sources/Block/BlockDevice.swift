@@ -18,6 +18,8 @@ public protocol BlockDevice: AnyObject, Sendable {
   var storedByteCount: Int { get }
   /// Whether the device refuses writes.
   var isReadOnly: Bool { get }
+  /// Whether bios are through as soon as they are submitted, so that few requests at once suffice.
+  var isImmediate: Bool { get }
 
   /// Makes the calling thread's queue.
   /// - Parameters:
@@ -64,6 +66,8 @@ extension BlockDevice {
 }
 
 extension BlockDevice {
+  /// Bios take their time, unless a device knows better.
+  public var isImmediate: Bool { false }
   /// All of it is stored, unless a device knows better.
   public var storedByteCount: Int { byteCount }
 }

@@ -11,6 +11,8 @@ import Ring
   // Guard of the unchecked Sendable: as on a disk, who writes and reads the same bytes at once gets either.
   /// `memory`.
   public var name: String { "memory" }
+  /// A copy or less is all there is to do.
+  public let isImmediate = true
   /// What bios must keep to.
   public let limits: QueueLimits
   /// Size in bytes.
@@ -104,6 +106,8 @@ final class MemoryQueue: ImmediateQueue {
 public final class NullDevice: BlockDevice {
   /// `null`.
   public var name: String { "null" }
+  /// A copy or less is all there is to do.
+  public let isImmediate = true
   /// What bios must keep to.
   public let limits: QueueLimits
   /// The image's size in bytes.

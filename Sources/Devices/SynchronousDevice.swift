@@ -9,7 +9,9 @@ import Ring
 public final class SynchronousDevice: FileDevice, @unchecked Sendable {
   // Guard of the unchecked Sendable: as of `FileDevice`.
   /// Serves an image.
-  public init(image: ImageFile) { super.init(image: image, method: "preadv2/pwritev2") }
+  public init(image: ImageFile) {
+    super.init(image: image, method: "preadv2/pwritev2", isImmediate: true)
+  }
 
   /// Makes a queue that completes what it is given at once.
   public override func makeQueue(
@@ -26,6 +28,8 @@ public class FileDevice: BlockDevice, @unchecked Sendable {
   public let image: ImageFile
   /// How the image is reached.
   public let name: String
+  /// Whether the worker makes transfers itself.
+  public let isImmediate: Bool
   /// What the image wants of bios.
   public let limits: QueueLimits
   /// Size in bytes.
@@ -35,8 +39,9 @@ public class FileDevice: BlockDevice, @unchecked Sendable {
   /// Whether writes are refused.
   public var isReadOnly: Bool { image.isReadOnly }
 
-  init(image: ImageFile, method: String) {
+  init(image: ImageFile, method: String, isImmediate: Bool) {
     self.image = image
+    self.isImmediate = isImmediate
     name = "\(method) (\(image.isDirect ? "O_DIRECT" : "buffered"))"
     var limits = QueueLimits()
     limits.logicalBlockSize = image.blockSize

@@ -9,13 +9,13 @@ import Ring
 /// The image file, by io_uring.
 public final class UringDevice: FileDevice, @unchecked Sendable {
   // Guard of the unchecked Sendable: as of `FileDevice`.
-  private let isInline: Bool
-
   /// Serves an image. Where io_uring could only hand transfers on to a kernel thread, they are made by the worker
   /// itself, with preadv2 and pwritev2; flushes go through the ring all the same.
   public init(image: ImageFile) {
-    isInline = !image.supportsNoWait()
-    super.init(image: image, method: isInline ? "io_uring, inline transfers" : "io_uring")
+    let isInline = !image.supportsNoWait()
+    super.init(
+      image: image, method: isInline ? "io_uring, inline transfers" : "io_uring",
+      isImmediate: isInline)
   }
 
   /// Why io_uring cannot be used here, or nil if it can.
@@ -32,7 +32,7 @@ public final class UringDevice: FileDevice, @unchecked Sendable {
     pool: BioPool, depth: Int, context: MemoryContext, ring: IORing?
   ) throws(Errno) -> any DeviceQueue {
     try UringQueue(
-      image: image, isInline: isInline, pool: pool, depth: depth, context: context, ring: ring)
+      image: image, isInline: isImmediate, pool: pool, depth: depth, context: context, ring: ring)
   }
 }
 

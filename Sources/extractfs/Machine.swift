@@ -24,6 +24,12 @@ enum Machine {
     contents("/sys/module/fuse/parameters/enable_uring")?.hasPrefix("Y") ?? false
   }
 
+  /// The largest FUSE request that the kernel takes, in bytes: 1 MiB, or what root has set (Linux 6.13).
+  static var maxFuseRequestBytes: Int {
+    let text = contents("/proc/sys/fs/fuse/max_pages_limit") ?? ""
+    return (Int(text.trimmingCharacters(in: .whitespacesAndNewlines)) ?? 256) * 4096
+  }
+
   private static func contents(_ path: String) -> String? {
     guard let data = FileManager.default.contents(atPath: path) else { return nil }
     return String(decoding: data, as: UTF8.self)

@@ -103,7 +103,13 @@ struct MountOptions {
     case "workers": workers = try number(name, value, 1...64)
     case "queue_depth": queueDepth = try number(name, value, 2...1024)
     case "max_io":
-      maxIO = try number(name, value, 4096...(1 << 20))
+      maxIO = try number(name, value, 4096...(1 << 28))
+      if maxIO > Machine.maxFuseRequestBytes {
+        throw OptionError(
+          message:
+            "max_io=\(value): the kernel takes at most \(Machine.maxFuseRequestBytes) bytes a request; "
+            + "as root, raise /proc/sys/fs/fuse/max_pages_limit (Linux 6.13)")
+      }
       if maxIO % 4096 != 0 {
         throw OptionError(message: "max_io=\(value): must be a multiple of 4096")
       }
@@ -215,12 +221,15 @@ extension MountOptions {
   /// FUSE over io_uring: a worker for each CPU, since the kernel queues each CPU's requests apart. /dev/fuse: at least
   /// three workers that wait side by side. `backend=sync` blocks in each transfer, which on a ring would hold up all
   /// that wait in its queue, so `auto` is /dev/fuse there.
-  func sizes(processors: Int, offersRing: Bool) -> ServerSizes {
+  /// Requests at once: a device that is through at once needs only a batch, which stays in cache; one that takes its
+  /// time is kept busy by more.
+  func sizes(processors: Int, offersRing: Bool, isImmediate: Bool) -> ServerSizes {
     let transport = transport == .auto && backend == .sync ? .dev : transport
     let usesRing = transport == .uring || (transport == .auto && offersRing)
     return ServerSizes(
       workers: workers ?? (usesRing ? min(processors, 64) : max(3, min(4, processors))),
-      queueDepth: queueDepth ?? (usesRing ? max(8, min(32, 256 / processors)) : 16),
+      queueDepth: queueDepth
+        ?? (usesRing && !isImmediate ? max(16, min(32, 256 / processors)) : 16),
       spinMicroseconds: spinMicroseconds ?? (usesRing ? 50 : 0), transport: transport)
   }
 }

@@ -20,6 +20,8 @@ public enum Feature: String, CaseIterable, Sendable {
   case pinningFilesystem = "ext4, XFS or Btrfs below the temporary directory"
   /// The rights of root, for chattr, drop_caches and stat_refresh.
   case root
+  /// FUSE over io_uring, switched on. A kernel that cannot have it lacks nothing.
+  case fuseRing = "FUSE over io_uring (enable_uring of the fuse module)"
   /// Kernel counters of pinned pages, which root may refresh.
   case pinCounters = "nr_foll_pin_acquired in /proc/vmstat"
 
@@ -36,6 +38,7 @@ public enum Feature: String, CaseIterable, Sendable {
     case .directIO: Self.directIOWorks
     case .pinningFilesystem: Self.filesystemPins
     case .root: geteuid() == 0
+    case .fuseRing: Self.fuseRing == .on
     case .pinCounters:
       mayAccess("/proc/sys/vm/stat_refresh", W_OK) && (try? KernelPins.read()) != nil
     }
@@ -51,8 +54,21 @@ public enum Feature: String, CaseIterable, Sendable {
 
   /// Whether a test that needs these may run: they are there, or nothing may be skipped.
   public static func permit(_ features: [Feature]) -> Bool {
-    allRequired || features.allSatisfy(\.isPresent)
+    features.allSatisfy { $0.isPresent || ($0.isExpected && allRequired) }
   }
+
+  /// What a kernel can say of FUSE over io_uring.
+  public enum FuseRing: Sendable { case on, off, unknown }
+
+  /// Whether the kernel has it, and whether it is switched on.
+  public static let fuseRing: FuseRing = {
+    let path = "/sys/module/fuse/parameters/enable_uring"
+    guard let text = try? String(contentsOfFile: path, encoding: .utf8) else { return .unknown }
+    return text.hasPrefix("Y") ? .on : .off
+  }()
+
+  /// Whether every machine where nothing may be skipped has it.
+  public var isExpected: Bool { self != .fuseRing || Self.fuseRing != .unknown }
 
   private static func inPath(_ program: String) -> Bool {
     let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"

@@ -84,7 +84,8 @@ public func withMount<Result>(
     let target = image ?? scratch.appending(path: "image")
     if image == nil { try makeSparseFile(target, sizeBytes: imageSizeBytes) }
     let daemon = try Daemon(
-      mounting: target, on: directory, options: options, limitSeconds: limitSeconds)
+      mounting: target, on: directory, options: Transport.options(with: options),
+      limitSeconds: limitSeconds)
     defer { daemon.tearDown() }
     let result: Result
     do {
@@ -98,6 +99,18 @@ public func withMount<Result>(
       try daemon.waitUntilEnded()
     }
     return result
+  }
+}
+
+/// The transport under test: `EXTRACTFS_TRANSPORT` if set, else what the daemon chooses.
+public enum Transport {
+  /// `dev`, `uring`, or nil.
+  public static let chosen = ProcessInfo.processInfo.environment["EXTRACTFS_TRANSPORT"]
+
+  /// Mount options with the transport, unless they name one.
+  static func options(with options: String) -> String {
+    guard let chosen, !options.contains("transport=") else { return options }
+    return options.isEmpty ? "transport=\(chosen)" : "\(options),transport=\(chosen)"
   }
 }
 

@@ -135,7 +135,9 @@ import Ring
   }
 
   /// The answer has gone: what an iterator still keeps of the buffer is let go.
-  public func release(_ index: Int) { buffers.drainPipe(index) }
+  public func release(_ index: Int) {
+    if unsafe table[index].request.shape.kind == .pipe { buffers.drainPipe(index) }
+  }
 
   // MARK: Starting
 

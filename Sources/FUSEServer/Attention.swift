@@ -56,7 +56,8 @@ struct Attention {
   private let maximumNanoseconds: Int
   private var idleSince = 0
 
-  /// On more CPUs than these, looking around on all of them would cost more than it brings.
+  /// With more workers than these, each looks around for itself only: keeping all CPUs from idling would cost more
+  /// than it brings.
   private static let companyLimit = 2
   /// If giving way took so long, somebody else has use for the CPU.
   private static let busyNanoseconds = 30_000
@@ -69,8 +70,12 @@ struct Attention {
 
   /// Whether looking around may be worth it now.
   var isPaid: Bool {
-    maximumNanoseconds > 0 && pulses.workerCount <= Self.companyLimit
-      && monotonicNanoseconds() &- pulses.latest < maximumNanoseconds
+    maximumNanoseconds > 0 && monotonicNanoseconds() &- lastPulse < maximumNanoseconds
+  }
+
+  /// The latest request of all workers, or, where they are many, of this one.
+  private var lastPulse: Int {
+    pulses.workerCount <= Self.companyLimit ? pulses.latest : pulses.beat(of: worker)
   }
 
   /// Requests came: if they came soon after the last, more will.
@@ -94,7 +99,7 @@ struct Attention {
     var now = monotonicNanoseconds()
     while true {
       if hasNews() { return true }
-      if now &- pulses.latest >= maximumNanoseconds { return false }
+      if now &- lastPulse >= maximumNanoseconds { return false }
       sched_yield()
       let before = now
       now = monotonicNanoseconds()

@@ -1,6 +1,7 @@
 // Requests by reading /dev/fuse, answers by writing to it. Each worker has clones of its own of the descriptor.
 
 import CFuse3
+import CSystem
 import DirectIO
 import Glibc
 import Memory
@@ -16,7 +17,7 @@ import Memory
   private var freeCount: Int
   /// Writes that came while the mount was frozen, each a copy of its message.
   private var heldWrites: [(message: [UInt8], descriptor: Int32)] = []
-  private var spin: SpinBudget
+  private var attention: Attention
   /// Requests that the last look at the device brought.
   private var lastTaken = 0
 
@@ -36,7 +37,9 @@ import Memory
     freeCount = count
     let first = worker * count
     for slot in 0..<count { unsafe (freeSlots + slot).initialize(to: first + count - 1 - slot) }
-    spin = SpinBudget(maximumNanoseconds: server.configuration.spinNanoseconds)
+    attention = Attention(
+      worker: worker, pulses: server.pulses,
+      maximumNanoseconds: server.configuration.spinNanoseconds)
   }
 
   deinit {
@@ -44,7 +47,11 @@ import Memory
     unsafe descriptors.deallocate()
   }
 
-  func open(for worker: Worker) {}
+  func open(for worker: Worker) {
+    if server.configuration.workerCount == server.configuration.processorCount {
+      _ = extractfs_run_on_cpu(UInt32(worker.index))
+    }
+  }
   func close() {}
 
   // MARK: Slots
@@ -97,6 +104,7 @@ import Memory
     _ slot: Int, _ message: UnsafeMutableRawBufferPointer, from descriptor: Int32,
     to worker: Worker
   ) -> Bool {
+    attention.noteWork()
     unsafe descriptors[slot] = descriptor
     return unsafe worker.dispatch(
       slot: slot, message: message, by: AnswerRoute(descriptor: descriptor))
@@ -158,6 +166,7 @@ import Memory
 
   func waitForWork(for worker: Worker) {
     if lookAgain(for: worker) { return }
+    attention.noteIdle()
     let engine = worker.engine
     if engine.inFlightCount > 0 {
       engine.wait(
@@ -170,25 +179,14 @@ import Memory
     }
   }
 
-  /// Spins on the device for as long as that has paid lately.
+  /// Looks at the device again and again for as long as that has paid lately.
   /// - Returns: whether something came.
   private func lookAgain(for worker: Worker) -> Bool {
-    if spin.maximumNanoseconds == 0 || worker.hasEnded || freeCount == 0 { return false }
-    let end = monotonicNanoseconds() &+ spin.nanoseconds
-    repeat {
-      if takeRequests(for: worker) > 0 || worker.hasEnded {
-        spin.hit()
-        return true
-      }
-      if worker.engine.inFlightCount > 0 && worker.engine.poll() {
-        spin.hit()
-        return true
-      }
-      // The client may wait for this very CPU: then it runs now, and its next request costs no wake-up.
-      sched_yield()
-    } while monotonicNanoseconds() < end
-    spin.miss()
-    return false
+    if !attention.isPaid || worker.hasEnded || freeCount == 0 { return false }
+    return attention.lookAround { [self] in
+      takeRequests(for: worker) > 0 || worker.hasEnded
+        || (worker.engine.inFlightCount > 0 && worker.engine.poll())
+    }
   }
 
   /// Sleeps in a read of the device; the kernel wakes one reader for one request.
@@ -225,24 +223,5 @@ import Memory
     }
     worker.mailbox.clearBell()
     if server.isStopping { worker.hasEnded = true }
-  }
-}
-
-/// How long to look for work before sleeping: grows while looking pays, shrinks while it does not.
-struct SpinBudget {
-  let maximumNanoseconds: Int
-  private(set) var nanoseconds: Int
-
-  init(maximumNanoseconds: Int) {
-    self.maximumNanoseconds = maximumNanoseconds
-    nanoseconds = maximumNanoseconds / 4
-  }
-
-  /// Work came while spinning.
-  mutating func hit() { nanoseconds = min(maximumNanoseconds, nanoseconds * 2 + 1000) }
-
-  /// The budget was spent for nothing. It never falls to zero, so that better times are noticed.
-  mutating func miss() {
-    nanoseconds = max(min(2000, maximumNanoseconds), nanoseconds / 2)
   }
 }

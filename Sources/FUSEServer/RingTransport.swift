@@ -15,6 +15,7 @@ import Ring
 @safe final class RingTransport: Transport {
   let server: Server
   private let memory: RequestMemory
+  private let shape: ShapeSetting
   let entries: RingEntries
   let ring: IORing
   private let file: Int32
@@ -44,6 +45,7 @@ import Ring
     self.ring = ring
     self.server = server
     memory = server.memory
+    shape = server.shape
     guard let entries = server.ringEntries else {
       preconditionFailure("a ring transport without entries")
     }
@@ -137,7 +139,7 @@ import Ring
 
   /// Serves the request that lies in a slot.
   func serve(_ slot: Int, for worker: Worker) {
-    let shift = server.shape.current.misalignment
+    let shift = shape.current.misalignment
     let route = AnswerRoute(slot: slot, of: worker)
     unsafe worker.slots[slot].route = route
     unsafe worker.slots[slot].dataOffset = shift

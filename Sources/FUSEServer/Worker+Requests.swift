@@ -28,7 +28,7 @@ extension Worker {
     unsafe slots[slot].unique = message.unique
     switch message.opcode {
     case Opcode.read, Opcode.write:
-      guard let request = message.dataRequest(limit: server.memory.maxIOBytes) else {
+      guard let request = message.dataRequest(limit: memory.maxIOBytes) else {
         transport.answer(slot, unique: message.unique, error: .invalidArgument)
         transport.release(slot)
         return false
@@ -63,26 +63,26 @@ extension Worker {
     counters.add(.requestsInflight, 1)
     counters.record(request.length, in: .requestBytes)
     do throws(Errno) {
-      let shape = server.shape.current
-      let extent = try server.volume.extent(of: request.inode, at: request.offset)
+      let shape = shape.current
+      let extent = try volume.extent(of: request.inode, at: request.offset)
       let length = min(request.length, extent.byteCount)
       unsafe slots[slot].requestedBytes = length
       if request.isWrite {
-        if server.configuration.isReadOnly { throw .readOnlyFileSystem }
+        if isReadOnly { throw .readOnlyFileSystem }
         if length == 0 && request.length > 0 { throw .noSpace }
       } else if shape.kind == .pipe {
         // A pipe's pages are filled from their starts.
         unsafe slots[slot].dataOffset = 0
       } else if unsafe slots[slot].dataOffset == 0 {
         // A read may land anywhere: where the offset in the block is kept, whole blocks need no bounce.
-        unsafe slots[slot].dataOffset = request.offset & (server.device.limits.logicalBlockSize - 1)
+        unsafe slots[slot].dataOffset = request.offset & blockMask
       }
       unsafe engine.start(
         slot,
         DirectRequest(
           isWrite: request.isWrite, unique: request.unique, inode: request.inode,
           fileOffset: request.offset, deviceOffset: extent.deviceOffset, length: length,
-          dataOffset: slots[slot].dataOffset, shape: shape, zeroing: server.zeroing))
+          dataOffset: slots[slot].dataOffset, shape: shape, zeroing: zeroing))
     } catch {
       answer(FinishedRequest(index: slot, error: error, latencyNanoseconds: 0))
     }
@@ -108,7 +108,7 @@ extension Worker {
       transport.answer(index, unique: slot.unique, error: error)
     } else if slot.isWrite {
       counters.add(.bytesWritten, slot.requestedBytes)
-      server.volume.noteWrite(slot.inode)
+      volume.noteWrite(slot.inode)
       transport.answer(index, unique: slot.unique, written: slot.requestedBytes)
     } else {
       counters.add(.bytesRead, slot.requestedBytes)

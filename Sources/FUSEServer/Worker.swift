@@ -36,6 +36,14 @@ import Volumes
   /// All slots of the mount; one is in the hands of one worker at a time.
   let slots: UnsafeMutablePointer<RequestSlot>
   let transport: any Transport
+  // The server's, kept here too: what stands in the worker itself is reached without counting references.
+  let volume: any Volume
+  let shape: ShapeSetting
+  let memory: RequestMemory
+  let zeroing: Zeroing
+  let isReadOnly: Bool
+  /// The bits of an offset within a logical block.
+  let blockMask: Int
   /// The slot whose message libfuse is looking at, or -1.
   var currentSlot = -1
   /// Set when the device says that the mount is gone.
@@ -49,6 +57,12 @@ import Volumes
     counters = server.counters.blocks[index]
     mailbox = try Mailbox()
     let memory = server.memory
+    self.memory = memory
+    volume = server.volume
+    shape = server.shape
+    zeroing = server.zeroing
+    isReadOnly = server.configuration.isReadOnly
+    blockMask = server.device.limits.logicalBlockSize - 1
     let ring =
       server.usesRing
       ? try IORing(entries: 2 * max(memory.slotsPerWorker, 64), isWide: true) : nil

@@ -5,13 +5,22 @@ import CUring
 import Glibc
 import Memory
 import Ring
+import Synchronization
 
 /// The image file, by io_uring.
 public final class UringDevice: FileDevice, @unchecked Sendable {
   // Guard of the unchecked Sendable: as of `FileDevice`.
+  /// Told once if the kernel will not register the buffers.
+  private let noteRefusal: @Sendable (Errno) -> Void
+  private let hasNoted = Atomic<Bool>(false)
+
   /// Serves an image. Where io_uring could only hand transfers on to a kernel thread, they are made by the worker
   /// itself, with preadv2 and pwritev2; flushes go through the ring all the same.
-  public init(image: ImageFile) {
+  /// - Parameters:
+  ///   - image: the image.
+  ///   - noteRefusal: told once if `bvec` transfers cannot use registered buffers, and why.
+  public init(image: ImageFile, noteRefusal: @escaping @Sendable (Errno) -> Void = { _ in }) {
+    self.noteRefusal = noteRefusal
     let isInline = !image.supportsNoWait()
     super.init(
       image: image, method: isInline ? "io_uring, inline transfers" : "io_uring",
@@ -32,7 +41,10 @@ public final class UringDevice: FileDevice, @unchecked Sendable {
     pool: BioPool, depth: Int, context: MemoryContext, ring: IORing?
   ) throws(Errno) -> any DeviceQueue {
     try UringQueue(
-      image: image, isInline: isImmediate, pool: pool, depth: depth, context: context, ring: ring)
+      image: image, isInline: isImmediate, pool: pool, depth: depth, context: context, ring: ring
+    ) { [self] error in
+      if !hasNoted.exchange(true, ordering: .relaxed) { noteRefusal(error) }
+    }
   }
 }
 
@@ -54,6 +66,7 @@ public final class UringDevice: FileDevice, @unchecked Sendable {
   /// Bios that the kernel has.
   private var atDevice = 0
   private var fixedBuffers = FixedBuffers.untried
+  private let noteRefusal: (Errno) -> Void
   /// Whether a poll of the first or second descriptor is armed, and on which descriptor.
   private var polled: (first: Int32, second: Int32) = (-1, -1)
 
@@ -62,8 +75,9 @@ public final class UringDevice: FileDevice, @unchecked Sendable {
 
   init(
     image: ImageFile, isInline: Bool, pool: BioPool, depth: Int, context: MemoryContext,
-    ring: IORing?
+    ring: IORing?, noteRefusal: @escaping (Errno) -> Void
   ) throws(Errno) {
+    self.noteRefusal = noteRefusal
     self.image = image
     isImmediate = isInline
     self.pool = pool
@@ -156,6 +170,7 @@ public final class UringDevice: FileDevice, @unchecked Sendable {
         context.counters.add(.fixedBufferPages, pages.populatedCount)
       } catch {
         fixedBuffers = .refused
+        noteRefusal(error)
       }
     }
     return fixedBuffers == .registered

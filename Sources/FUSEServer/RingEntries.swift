@@ -5,6 +5,7 @@ import CUring
 import DirectIO
 import Glibc
 import Memory
+import Synchronization
 
 /// The parts of FUSE's protocol that only its io_uring transport has.
 enum RingProtocol {
@@ -38,6 +39,9 @@ enum RingProtocol {
   private let headers: UnsafeMutableRawPointer
   private let vectors: UnsafeMutablePointer<iovec>
   private let queues: [UInt16]
+  /// How many more requests of each queue can wait for a thaw.
+  private let holdable: UnsafeMutablePointer<Atomic<Int>>
+  private let queueCount: Int
   let workerCount: Int
 
   /// Whole cache lines, so that neighbours do not share one.
@@ -56,6 +60,13 @@ enum RingProtocol {
       let own = Array(stride(from: worker, to: queueCount, by: workerCount))
       return own.isEmpty ? UInt16(worker % queueCount) : UInt16(own[place % own.count])
     }
+    self.queueCount = queueCount
+    unsafe holdable = .allocate(capacity: queueCount)
+    for queue in 0..<queueCount {
+      let count = queues.count { Int($0) == queue }
+      // Some stay free for everything else, else the thaw itself could not be asked for.
+      unsafe (holdable + queue).initialize(to: Atomic(count - min(4, (count + 3) / 4)))
+    }
     for slot in 0..<slotCount {
       let payload = unsafe memory.payload(slot)
       unsafe (vectors + slot * 2).initialize(
@@ -67,6 +78,8 @@ enum RingProtocol {
 
   deinit {
     unsafe headers.deallocate()
+    unsafe holdable.deinitialize(count: queueCount)
+    unsafe holdable.deallocate()
     unsafe vectors.deallocate()
   }
 
@@ -75,6 +88,21 @@ enum RingProtocol {
 
   /// The worker to which that queue belongs.
   func home(_ slot: Int) -> Int { Int(queues[slot]) % workerCount }
+
+  /// Counts one more request that waits for a thaw in its entry.
+  /// - Returns: false if so many of its queue do that it must not.
+  func hold(_ slot: Int) -> Bool {
+    let count = unsafe holdable + Int(queues[slot])
+    if unsafe count.pointee.wrappingSubtract(1, ordering: .relaxed).newValue >= 0 { return true }
+    unsafe count.pointee.wrappingAdd(1, ordering: .relaxed)
+    return false
+  }
+
+  /// Counts one less.
+  func letGo(_ slot: Int) {
+    let count = unsafe holdable + Int(queues[slot])
+    unsafe count.pointee.wrappingAdd(1, ordering: .relaxed)
+  }
 
   /// A slot's headers.
   @unsafe func header(_ slot: Int) -> UnsafeMutableRawPointer {

@@ -36,8 +36,6 @@ import Ring
 
   private static let bellMark = RingOwner.poll
   private static let deviceMark = RingOwner.poll | 1
-  /// Entries that a freeze leaves for everything else.
-  private static let entriesKeptFree = 4
 
   /// Prepares a worker's share; nothing is registered yet.
   /// - Throws: what the ring or the device refused.
@@ -195,10 +193,10 @@ import Ring
   /// Keeps a request in its slot. Some slots stay free, else the thaw itself could not be asked for: then a write is
   /// told to try again.
   func hold(_ slot: Int, _ message: IncomingMessage, by route: AnswerRoute) {
-    if held.count + Self.entriesKeptFree >= memory.slotsPerWorker {
-      answer(slot, unique: message.unique, error: .wouldBlock)
-    } else {
+    if entries.hold(slot) {
       held.append(HeldRequest(slot: slot, messageBytes: message.byteCount))
+    } else {
+      answer(slot, unique: message.unique, error: .wouldBlock)
     }
   }
 
@@ -206,6 +204,7 @@ import Ring
     let requests = held
     held = []
     for request in requests {
+      entries.letGo(request.slot)
       let data = unsafe memory.payload(request.slot)
       let offset = unsafe worker.slots[request.slot].dataOffset
       // Where `serve` had put it: a WRITE's headers end where its data begins.

@@ -73,7 +73,12 @@ struct Daemon {
           log.note("io_uring is not to be had (\(reason)); using backend=sync")
           return SynchronousDevice(image: image)
         }
-        return UringDevice(image: image)
+        let recorder = log.recorder
+        return UringDevice(image: image) { error in
+          recorder(
+            "the kernel registers no buffers (\(describeErrno(error.rawValue))), which iter=bvec would use; "
+              + "transfers go on as ordinary ones. `ulimit -l` may be too low")
+        }
       }
     } catch {
       throw DaemonFailure("\(plan.image): \(describeErrno(error.rawValue))")

@@ -48,6 +48,12 @@ public protocol BlockDevice: AnyObject, Sendable {
   /// - Throws: ENXIO beyond the last data.
   func seek(offset: Int, whence: Int32) throws(Errno) -> Int
 
+  /// Whether the device holds memory that it could do without while it is idle.
+  var canRelax: Bool { get }
+
+  /// Gives up memory that is held for speed only. For a device that was idle for a while.
+  func relax()
+
   /// Makes everything acknowledged so far survive a loss of power. Blocks. Kernel: `blkdev_issue_flush()`.
   func flush() throws(Errno)
 }
@@ -68,6 +74,10 @@ extension BlockDevice {
 extension BlockDevice {
   /// Bios take their time, unless a device knows better.
   public var isImmediate: Bool { false }
+  /// Nothing is held, unless a device knows better.
+  public var canRelax: Bool { false }
+  /// Nothing is held, unless a device knows better.
+  public func relax() {}
   /// All of it is stored, unless a device knows better.
   public var storedByteCount: Int { byteCount }
 }

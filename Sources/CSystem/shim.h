@@ -15,6 +15,7 @@
 #include <sys/syslog.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 ssize_t preadv2(int descriptor, const struct iovec *vectors, int count, off_t offset, int flags);

@@ -10,7 +10,9 @@ public final class SynchronousDevice: FileDevice, @unchecked Sendable {
   // Guard of the unchecked Sendable: as of `FileDevice`.
   /// Serves an image.
   public init(image: ImageFile) {
-    super.init(image: image, method: "preadv2/pwritev2", isImmediate: true)
+    super.init(
+      image: image, name: "preadv2/pwritev2 (\(image.isDirect ? "O_DIRECT" : "buffered"))",
+      isImmediate: true)
   }
 
   /// Makes a queue that completes what it is given at once.
@@ -39,10 +41,10 @@ public class FileDevice: BlockDevice, @unchecked Sendable {
   /// Whether writes are refused.
   public var isReadOnly: Bool { image.isReadOnly }
 
-  init(image: ImageFile, method: String, isImmediate: Bool) {
+  init(image: ImageFile, name: String, isImmediate: Bool) {
     self.image = image
     self.isImmediate = isImmediate
-    name = "\(method) (\(image.isDirect ? "O_DIRECT" : "buffered"))"
+    self.name = name
     var limits = QueueLimits()
     limits.logicalBlockSize = image.blockSize
     limits.dmaAlignment = UInt32(max(image.memoryAlignment, 1) - 1)
@@ -55,6 +57,11 @@ public class FileDevice: BlockDevice, @unchecked Sendable {
   ) throws(Errno) -> any DeviceQueue {
     preconditionFailure("a file device must make its queue")
   }
+
+  /// Nothing to give up, unless a subclass knows better.
+  public var canRelax: Bool { false }
+  /// Nothing to give up, unless a subclass knows better.
+  public func relax() {}
 
   /// fallocate(2) on the image.
   public func allocate(mode: Int32, offset: Int, length: Int) throws(Errno) {

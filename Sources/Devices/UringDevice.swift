@@ -1,6 +1,7 @@
 // The image through io_uring: bios of many requests under way at once, one system call for a batch.
 
 import Block
+import CSystem
 import CUring
 import Glibc
 import Memory
@@ -10,6 +11,8 @@ import Synchronization
 /// The image file, by io_uring.
 public final class UringDevice: FileDevice, @unchecked Sendable {
   // Guard of the unchecked Sendable: as of `FileDevice`.
+  /// The image in memory, if it lies there.
+  private let mapped: MappedImage?
   /// Told once if the kernel will not register the buffers.
   private let noteRefusal: @Sendable (Errno) -> Void
   private let hasNoted = Atomic<Bool>(false)
@@ -18,12 +21,21 @@ public final class UringDevice: FileDevice, @unchecked Sendable {
   /// itself, with preadv2 and pwritev2; flushes go through the ring all the same.
   /// - Parameters:
   ///   - image: the image.
+  ///   - mapsMemory: whether an image that lies in memory is mapped. Who asks for that calls `relax` when idle.
   ///   - noteRefusal: told once if `bvec` transfers cannot use registered buffers, and why.
-  public init(image: ImageFile, noteRefusal: @escaping @Sendable (Errno) -> Void = { _ in }) {
+  public init(
+    image: ImageFile, mapsMemory: Bool,
+    noteRefusal: @escaping @Sendable (Errno) -> Void = { _ in }
+  ) {
     self.noteRefusal = noteRefusal
     let isInline = !image.supportsNoWait()
+    mapped = isInline && mapsMemory ? MappedImage(image) : nil
+    let caching = image.isDirect ? "O_DIRECT" : "buffered"
     super.init(
-      image: image, method: isInline ? "io_uring, inline transfers" : "io_uring",
+      image: image,
+      name: mapped != nil
+        ? "memory mapped (tmpfs)"
+        : isInline ? "io_uring, inline transfers (\(caching))" : "io_uring (\(caching))",
       isImmediate: isInline)
   }
 
@@ -41,17 +53,30 @@ public final class UringDevice: FileDevice, @unchecked Sendable {
     pool: BioPool, depth: Int, context: MemoryContext, ring: IORing?
   ) throws(Errno) -> any DeviceQueue {
     try UringQueue(
-      image: image, isInline: isImmediate, pool: pool, depth: depth, context: context, ring: ring
+      image: image, isInline: isImmediate, mapped: mapped, pool: pool, depth: depth,
+      context: context, ring: ring
     ) { [self] error in
       if !hasNoted.exchange(true, ordering: .relaxed) { noteRefusal(error) }
     }
   }
+
+  /// fallocate(2) on the image.
+  public override func allocate(mode: Int32, offset: Int, length: Int) throws(Errno) {
+    if mode & ~FALLOC_FL_KEEP_SIZE != 0 { mapped?.noteAbsent(offset: offset, byteCount: length) }
+    try super.allocate(mode: mode, offset: offset, length: length)
+  }
+
+  /// Whether a mapping holds memory in this process.
+  public override var canRelax: Bool { mapped != nil }
+  /// Gives up what the mapping of the image holds in this process.
+  public override func relax() { mapped?.relax() }
 }
 
 /// One worker's way to the image through a ring. A submission's mark is the bio's number; two numbers beyond any bio
 /// stand for the descriptors that the worker waits on.
 @safe final class UringQueue: DeviceQueue {
   private let image: ImageFile
+  private let mapped: MappedImage?
   let isImmediate: Bool
   private let pool: BioPool
   private let context: MemoryContext
@@ -74,12 +99,14 @@ public final class UringDevice: FileDevice, @unchecked Sendable {
   private enum FixedBuffers { case untried, registered, refused }
 
   init(
-    image: ImageFile, isInline: Bool, pool: BioPool, depth: Int, context: MemoryContext,
+    image: ImageFile, isInline: Bool, mapped: MappedImage?, pool: BioPool, depth: Int,
+    context: MemoryContext,
     ring: IORing?, noteRefusal: @escaping (Errno) -> Void
   ) throws(Errno) {
     self.noteRefusal = noteRefusal
     self.image = image
     isImmediate = isInline
+    self.mapped = mapped
     self.pool = pool
     self.context = context
     ownsRing = ring == nil
@@ -217,7 +244,14 @@ public final class UringDevice: FileDevice, @unchecked Sendable {
   /// Moves a bio by blocking calls, for what the ring cannot take.
   private func finish(_ bio: consuming Bio, skip: Int) {
     var error: Errno?
-    if bio.operation == .flush {
+    if let mapped, bio.operation != .flush {
+      if skip > 0 || !mapped.move(bio, pages: context.pages) {
+        error = image.transfer(bio, skip: skip, segments: spare, pages: context.pages)
+        if error == nil && bio.isWrite {
+          mapped.notePresent(offset: Int(bio.sector) << 9, byteCount: bio.byteCount)
+        }
+      }
+    } else if bio.operation == .flush {
       do { try image.flush() } catch let failure { error = failure }
     } else {
       error = image.transfer(bio, skip: skip, segments: spare, pages: context.pages)

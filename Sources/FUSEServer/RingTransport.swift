@@ -28,6 +28,9 @@ import Ring
   private let remainder: DeviceRemainder?
   private var attention: Attention
   var sharing = Sharing()
+  private let canRelax: Bool
+  /// Whether the device was told so after the last request.
+  private var isRelaxed = false
 
   private struct HeldRequest {
     let slot: Int
@@ -44,6 +47,7 @@ import Ring
     self.server = server
     memory = server.memory
     shape = server.shape
+    canRelax = server.device.canRelax
     guard let entries = server.ringEntries else {
       preconditionFailure("a ring transport without entries")
     }
@@ -91,6 +95,7 @@ import Ring
     let count = arrivedCount
     if count == 0 { return 0 }
     attention.noteWork()
+    isRelaxed = false
     arrivedCount = 0
     let kept = unsafe share(arrived, count: count, of: worker)
     for place in 0..<kept { unsafe serve(arrived[place], for: worker) }
@@ -226,6 +231,18 @@ import Ring
 
   // MARK: Waiting
 
+  /// Sleeps until there is a completion. After a second in which nobody had work, the device is told to relax.
+  private func sleep(of worker: Worker) {
+    if isRelaxed || !canRelax { return ring.submitAndWait() }
+    if ring.submitAndWait(seconds: 1) { return }
+    if server.isStopping { return }
+    let second = 1_000_000_000
+    if monotonicNanoseconds() &- server.ownWork.latest > second && worker.engine.isIdle {
+      server.device.relax()
+      isRelaxed = true
+    }
+  }
+
   func waitForWork(for worker: Worker) {
     if attention.isPaid {
       if ring.unsubmittedCount > 0 { ring.submit() }
@@ -237,7 +254,7 @@ import Ring
     }
     attention.noteIdle()
     if worker.mailbox.fallAsleep() {
-      ring.submitAndWait()
+      sleep(of: worker)
       worker.mailbox.wakeUp()
     }
     if server.isStopping { worker.hasEnded = true }

@@ -137,6 +137,16 @@ public enum RingOwner {
     unsubmittedCount = 0
   }
 
+  /// The same, for so long at most.
+  /// - Returns: whether there is a completion.
+  public func submitAndWait(seconds: Int) -> Bool {
+    var entry: UnsafeMutablePointer<io_uring_cqe>?
+    var time = __kernel_timespec(tv_sec: Int64(seconds), tv_nsec: 0)
+    _ = unsafe io_uring_submit_and_wait_timeout(ring, &entry, 1, &time, nil)
+    unsubmittedCount = 0
+    return unsafe io_uring_cq_ready(ring) > 0
+  }
+
   // MARK: Completing
 
   /// Whether a completion is there, or would be if the kernel were asked; costs no system call.

@@ -74,7 +74,8 @@ struct Daemon {
           return SynchronousDevice(image: image)
         }
         let recorder = log.recorder
-        return UringDevice(image: image) { error in
+        let mapsMemory = options.usesRing(offersRing: Machine.offersFuseRing)
+        return UringDevice(image: image, mapsMemory: mapsMemory) { error in
           recorder(
             "the kernel registers no buffers (\(describeErrno(error.rawValue))), which iter=bvec would use; "
               + "transfers go on as ordinary ones. `ulimit -l` may be too low")

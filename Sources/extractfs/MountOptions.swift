@@ -216,6 +216,15 @@ struct ServerSizes {
 }
 
 extension MountOptions {
+  private var effectiveTransport: TransportChoice {
+    transport == .auto && backend == .sync ? .dev : transport
+  }
+
+  /// Whether requests will come by io_uring.
+  func usesRing(offersRing: Bool) -> Bool {
+    effectiveTransport == .uring || (effectiveTransport == .auto && offersRing)
+  }
+
   /// What was asked for, and for the rest what suits the machine.
   ///
   /// FUSE over io_uring: a worker for each CPU, since the kernel queues each CPU's requests apart. /dev/fuse: at least
@@ -224,8 +233,8 @@ extension MountOptions {
   /// Requests at once: a device that is through at once needs only a batch, which stays in cache; one that takes its
   /// time is kept busy by more.
   func sizes(processors: Int, offersRing: Bool, isImmediate: Bool) -> ServerSizes {
-    let transport = transport == .auto && backend == .sync ? .dev : transport
-    let usesRing = transport == .uring || (transport == .auto && offersRing)
+    let transport = effectiveTransport
+    let usesRing = usesRing(offersRing: offersRing)
     return ServerSizes(
       workers: workers ?? (usesRing ? min(processors, 64) : max(3, min(4, processors))),
       queueDepth: queueDepth

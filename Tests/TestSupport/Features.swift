@@ -20,6 +20,8 @@ public enum Feature: String, CaseIterable, Sendable {
   case pinningFilesystem = "ext4, XFS or Btrfs below the temporary directory"
   /// The rights of root, for chattr, drop_caches and stat_refresh.
   case root
+  /// A filesystem in memory.
+  case memoryFilesystem = "tmpfs on /dev/shm"
   /// FUSE over io_uring, switched on. A kernel that cannot have it lacks nothing.
   case fuseRing = "FUSE over io_uring (enable_uring of the fuse module)"
   /// Kernel counters of pinned pages, which root may refresh.
@@ -38,7 +40,8 @@ public enum Feature: String, CaseIterable, Sendable {
     case .directIO: Self.directIOWorks
     case .pinningFilesystem: Self.filesystemPins
     case .root: geteuid() == 0
-    case .fuseRing: Self.fuseRing == .on
+    case .memoryFilesystem: Self.typeOfFilesystem(memoryDirectory) == "tmpfs"
+    case .fuseRing: Self.fuseRingState == .on
     case .pinCounters:
       mayAccess("/proc/sys/vm/stat_refresh", W_OK) && (try? KernelPins.read()) != nil
     }
@@ -61,14 +64,14 @@ public enum Feature: String, CaseIterable, Sendable {
   public enum FuseRing: Sendable { case on, off, unknown }
 
   /// Whether the kernel has it, and whether it is switched on.
-  public static let fuseRing: FuseRing = {
+  public static let fuseRingState: FuseRing = {
     let path = "/sys/module/fuse/parameters/enable_uring"
     guard let text = try? String(contentsOfFile: path, encoding: .utf8) else { return .unknown }
     return text.hasPrefix("Y") ? .on : .off
   }()
 
   /// Whether every machine where nothing may be skipped has it.
-  public var isExpected: Bool { self != .fuseRing || Self.fuseRing != .unknown }
+  public var isExpected: Bool { self != .fuseRing || Self.fuseRingState != .unknown }
 
   private static func inPath(_ program: String) -> Bool {
     let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
@@ -84,10 +87,15 @@ public enum Feature: String, CaseIterable, Sendable {
     }) ?? false
 
   private static let filesystemPins: Bool = {
-    let type = try? run(["stat", "-f", "-c", "%T", scratchDirectory.path]).output
-    let name = type?.trimmingCharacters(in: .whitespacesAndNewlines) ?? ""
+    let name = typeOfFilesystem(scratchDirectory)
     return ["ext2/ext3", "xfs", "btrfs", "overlayfs"].contains(name)
   }()
+
+  /// The name that stat(1) has for it.
+  private static func typeOfFilesystem(_ directory: URL) -> String {
+    let type = try? run(["stat", "-f", "-c", "%T", directory.path]).output
+    return type?.trimmingCharacters(in: .whitespacesAndNewlines) ?? ""
+  }
 }
 
 /// The kernel's own count of pinned pages, over all processes.

@@ -13,6 +13,17 @@ public func withTemporaryDirectory<Result>(_ body: (URL) throws -> Result) throw
   return try body(directory)
 }
 
+/// Runs `body` with a fresh directory that lies in memory (tmpfs), and removes that afterwards whatever happens.
+public func withMemoryDirectory<Result>(_ body: (URL) throws -> Result) throws -> Result {
+  let directory = memoryDirectory.appending(path: "extractfs-test.\(UUID().uuidString)")
+  try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: false)
+  defer { try? FileManager.default.removeItem(at: directory) }
+  return try body(directory)
+}
+
+/// Where Linux has a tmpfs for everybody.
+let memoryDirectory = URL(filePath: "/dev/shm", directoryHint: .isDirectory)
+
 /// Where temporary directories are made.
 public var scratchDirectory: URL {
   let environment = ProcessInfo.processInfo.environment

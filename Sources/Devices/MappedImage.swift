@@ -87,6 +87,8 @@ import Synchronization
         at: vector.page, offset: Int(vector.offset), length: Int(vector.length))
       guard let memory = segment.baseAddress else { continue }
       if bio.isWrite {
+        // A fault for reading maps the neighbours too, writable as they are; one for writing maps its page only.
+        unsafe extractfs_touch(start + offset)
         unsafe memcpy(start + offset, memory, segment.count)
       } else {
         unsafe memcpy(memory, start + offset, segment.count)

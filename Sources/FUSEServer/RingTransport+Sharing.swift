@@ -28,19 +28,18 @@ extension RingTransport {
   ///   - count: how many there are.
   /// - Returns: how many stay.
   func share(_ slots: UnsafeMutablePointer<Int>, count: Int, of worker: Worker) -> Int {
-    let workers = server.workers
-    if workers.count < 2 { return count }
+    if entries.workerCount < 2 { return count }
     let now = monotonicNanoseconds()
     var own = 0
     for place in 0..<count where unsafe entries.home(slots[place]) == worker.index { own += 1 }
-    if own > 0 { server.ownWork.beat(worker.index, at: now) }
+    if own > 0 { ownWork.beat(worker.index, at: now) }
     if own == count {
       sharing.loneGuests = 0
       return unsafe lend(slots, count: count, of: worker, now: now)
     }
     let isLone = count == 1 && worker.engine.isIdle
     sharing.loneGuests = isLone ? sharing.loneGuests + 1 : 0
-    let isBusy = now &- server.ownWork.beat(of: worker.index) < Sharing.idleNanoseconds
+    let isBusy = now &- ownWork.beat(of: worker.index) < Sharing.idleNanoseconds
     if isBusy || sharing.loneGuests >= Sharing.loneLimit {
       return unsafe sendHome(slots, count: count, of: worker)
     }
@@ -55,8 +54,8 @@ extension RingTransport {
     if unsafe count < Sharing.smallBatch && entries.dataBytes(slots[0]) < Sharing.largeBytes {
       return count
     }
-    let helper = (worker.index + 1) % server.workers.count
-    if now &- server.ownWork.beat(of: helper) < Sharing.idleNanoseconds { return count }
+    let helper = (worker.index + 1) % entries.workerCount
+    if now &- ownWork.beat(of: helper) < Sharing.idleNanoseconds { return count }
     let kept = (count + 1) / 2
     let letters = (kept..<count).map { unsafe Letter.serve(slots[$0]) }
     server.workers[helper].mailbox.post(letters)

@@ -16,6 +16,8 @@ import Ring
   let server: Server
   private let memory: RequestMemory
   private let shape: ShapeSetting
+  /// When each worker last had a request of its own queue.
+  let ownWork: Pulses
   let entries: RingEntries
   let ring: IORing
   private let file: Int32
@@ -47,6 +49,7 @@ import Ring
     self.server = server
     memory = server.memory
     shape = server.shape
+    ownWork = server.ownWork
     canRelax = server.device.canRelax
     guard let entries = server.ringEntries else {
       preconditionFailure("a ring transport without entries")
@@ -135,7 +138,7 @@ import Ring
   func servePassed(_ slot: Int, for worker: Worker) {
     attention.noteWork()
     if entries.home(slot) == worker.index {
-      server.ownWork.beat(worker.index, at: monotonicNanoseconds())
+      ownWork.beat(worker.index, at: monotonicNanoseconds())
     }
     serve(slot, for: worker)
   }
@@ -231,13 +234,16 @@ import Ring
 
   // MARK: Waiting
 
-  /// Sleeps until there is a completion. After a second in which nobody had work, the device is told to relax.
+  /// Idle seconds after which the device is told to relax.
+  private static let secondsToRelax = 2
+
+  /// Sleeps until there is a completion. When nobody had work for a while, the device is told to relax.
   private func sleep(of worker: Worker) {
     if isRelaxed || !canRelax { return ring.submitAndWait() }
-    if ring.submitAndWait(seconds: 1) { return }
+    if ring.submitAndWait(seconds: Self.secondsToRelax) { return }
     if server.isStopping { return }
-    let second = 1_000_000_000
-    if monotonicNanoseconds() &- server.ownWork.latest > second && worker.engine.isIdle {
+    let idle = monotonicNanoseconds() &- ownWork.latest
+    if idle > Self.secondsToRelax * 1_000_000_000 && worker.engine.isIdle {
       server.device.relax()
       isRelaxed = true
     }

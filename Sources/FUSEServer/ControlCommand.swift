@@ -107,7 +107,8 @@ enum ControlCommand {
     freeze                holds new writes, waits for those under    freeze
                           way, flushes
     thaw                  lets held writes go                        thaw
-    drop                  drops the kernel's cached pages of files   drop
+    drop                  drops the kernel's cached pages of files,  drop
+                          not while the mount is frozen
     checkpoint NAME       flushes and keeps the figures under a      checkpoint after-load
                           name in stats.json
 

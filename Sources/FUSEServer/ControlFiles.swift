@@ -114,6 +114,12 @@ extension Server {
   /// Does what a command says.
   /// - Returns: the reply that `control` shows afterwards.
   private func perform(_ command: ControlCommand) throws(ControlError) -> String {
+    if case .drop = command, isFrozen {
+      throw ControlError(
+        code: Errno(rawValue: EBUSY),
+        message: "the mount is frozen, and a write that it holds may have a page locked; thaw first"
+      )
+    }
     do throws(Errno) {
       switch command {
       case .resetStatistics: statistics.reset()

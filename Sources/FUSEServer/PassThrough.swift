@@ -108,7 +108,7 @@ extension Server {
 
   /// Drops what the kernel has cached of a range that was written past it, then answers.
   func finishPassThroughWrite(_ call: PassThroughCall, _ request: fuse_req_t) {
-    unsafe onControlQueue(request) { [self] request throws(Errno) in
+    unsafe onInvalidationQueue(request) { [self] request throws(Errno) in
       let result = unsafe fuse_lowlevel_notify_inval_inode(
         session, RawVolume.diskInode, off_t(call.deviceOffset), off_t(call.byteCount))
       if result < 0 && result != -ENOENT { throw Errno(rawValue: -result) }

@@ -17,9 +17,26 @@ extension Server {
   func onControlQueue(
     _ request: fuse_req_t, _ body: @escaping @Sendable (fuse_req_t) throws(Errno) -> Void
   ) {
+    unsafe on(controlQueue, request, body)
+  }
+
+  /// Runs `body`, which answers, on the queue for waits on the kernel's pages.
+  ///
+  /// A write that a freeze holds may have a page locked. Who waits for such a page must not keep the thaw, a control
+  /// request, from its queue.
+  func onInvalidationQueue(
+    _ request: fuse_req_t, _ body: @escaping @Sendable (fuse_req_t) throws(Errno) -> Void
+  ) {
+    unsafe on(invalidationQueue, request, body)
+  }
+
+  private func on(
+    _ queue: DispatchQueue, _ request: fuse_req_t,
+    _ body: @escaping @Sendable (fuse_req_t) throws(Errno) -> Void
+  ) {
     let travelling = unsafe TravellingRequest(request: request)
     let route = CurrentThread.route
-    controlQueue.async {
+    queue.async {
       CurrentThread.route = route
       do throws(Errno) {
         unsafe try body(travelling.request)

@@ -119,6 +119,8 @@ public struct MountFailure: Error {
   let farewell = FarewellAddress()
   /// Control requests run here, one after the other, so that no worker waits for them.
   let controlQueue = DispatchQueue(label: "extractfs.control")
+  /// Waits for pages that the kernel has locked happen here, so that control requests do not wait with them.
+  let invalidationQueue = DispatchQueue(label: "extractfs.invalidation")
   private(set) var gate: WriteGate!
 
   private(set) var session: OpaquePointer!

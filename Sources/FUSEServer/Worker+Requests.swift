@@ -38,7 +38,7 @@ extension Worker {
         transport.release(slot)
         return false
       }
-      if request.isWrite && server.isFrozen {
+      if request.isWrite && holdsWrites {
         transport.hold(slot, message, by: route)
         return false
       }
@@ -47,7 +47,7 @@ extension Worker {
     case Opcode.interrupt:
       // Every request ends by itself in bounded time, so none is cut short; the protocol allows it.
       transport.release(slot)
-    case Opcode.ioctl where server.isFrozen && message.isPassThroughWrite:
+    case Opcode.ioctl where holdsWrites && message.isPassThroughWrite:
       transport.hold(slot, message, by: route)
     default:
       unsafe serveByLibfuse(
@@ -55,6 +55,9 @@ extension Worker {
     }
     return false
   }
+
+  /// Whether writes must wait for a thaw. At the mount's end nobody can ask for one any more.
+  private var holdsWrites: Bool { server.isFrozen && !hasEnded }
 
   /// Starts a READ or a WRITE.
   private func start(_ request: DataRequest, slot: Int) {

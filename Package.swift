@@ -77,6 +77,11 @@ let package = Package(
       dependencies: ["DirectIO", "Block", "IOVector", "Memory", "Ring", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
+      name: "RingTests", dependencies: ["Ring", "Memory", "CUring", "CSystem"], swiftSettings: strict),
+    .testTarget(
+      name: "FUSEServerTests", dependencies: ["FUSEServer", "DirectIO", "Memory", "CUring"],
+      swiftSettings: strict),
+    .testTarget(
       name: "LabsTests", dependencies: ["Labs", "Block", "IOVector", "Memory", "TestSupport"],
       swiftSettings: strict),
     .testTarget(

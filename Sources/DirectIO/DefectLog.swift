@@ -1,10 +1,11 @@
 // What is wrong with the accounting, in words: each line names the request that did it.
 
+import Memory
 import Synchronization
 
 /// A bounded list of defects. Empty in a correct run.
 public final class DefectLog: Sendable {
-  private let entries = Mutex<[String]>([])
+  private let entries = Guarded<[String]>([])
 
   /// Makes an empty log.
   public init() {}

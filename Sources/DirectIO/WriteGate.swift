@@ -1,5 +1,6 @@
 // Keeps read-modify-write of a partial block apart from every other write, so that no update is lost.
 
+import Memory
 import Synchronization
 
 /// Whole-block writes share the gate; a write with a partial block has it alone. Nobody blocks: who cannot
@@ -29,7 +30,7 @@ public final class WriteGate: Sendable {
 
   /// Low bits: shared holders. Above them: exclusively held, and somebody is parked.
   private let state = Atomic<Int>(0)
-  private let parked = Mutex<[Waiter]>([])
+  private let parked = Guarded<[Waiter]>([])
   private let wake: @Sendable (Waiter) -> Void
 
   private static let exclusive = 1 << 40

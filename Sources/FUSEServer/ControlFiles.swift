@@ -13,7 +13,7 @@ final class OpenControlFiles: Sendable {
     var next: UInt64 = 1
     var texts: [UInt64: (inode: UInt64, bytes: [UInt8])] = [:]
   }
-  private let state = Mutex(State())
+  private let state = Guarded(State())
 
   /// Keeps a text and gives its handle.
   func open(_ text: String, inode: UInt64) -> UInt64 {
@@ -158,7 +158,7 @@ extension Server {
 
 /// What `control` shows when read.
 private final class LastReply: Sendable {
-  private let value = Mutex("")
+  private let value = Guarded("")
   var text: String {
     get { value.withLock { $0 } }
     set { value.withLock { $0 = newValue } }

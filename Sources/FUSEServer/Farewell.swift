@@ -38,7 +38,7 @@ public final class FarewellReceiver: Sendable {
 
 /// The daemon's side: remembers whom to tell.
 final class FarewellAddress: Sendable {
-  private let name = Mutex("")
+  private let name = Guarded("")
 
   /// Notes the socket's name.
   func set(_ new: String) { name.withLock { $0 = new } }

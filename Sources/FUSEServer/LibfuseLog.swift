@@ -1,12 +1,13 @@
 // What libfuse has to say, kept as lines instead of printed, so that the user gets one line of ours.
 
+import Memory
 import CFuse3
 import Glibc
 import Synchronization
 
 /// Collects libfuse's messages; once a mount runs in debug mode they go to standard error.
 enum LibfuseLog {
-  private static let lines = Mutex<[String]>([])
+  private static let lines = Guarded<[String]>([])
 
   /// Takes libfuse's messages over.
   static func install() {

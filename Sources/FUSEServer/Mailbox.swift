@@ -19,7 +19,7 @@ enum Letter {
 final class Mailbox: Sendable {
   /// Readable while the bell has been rung and not yet cleared.
   let bell: Int32
-  private let letters = Mutex<[Letter]>([])
+  private let letters = Guarded<[Letter]>([])
   private let filled = Atomic<Bool>(false)
   /// Whether the worker must be woken for a letter. Set before it looks for letters for the last time.
   private let sleeping = Atomic<Bool>(true)

@@ -22,7 +22,7 @@ public final class RawVolume: Volume {
   private let device: any BlockDevice
   private let owner: (user: UInt32, group: UInt32)
   private let mounted: Timestamp
-  private let times: Mutex<(accessed: Timestamp, modified: Timestamp)>
+  private let times: Guarded<(accessed: Timestamp, modified: Timestamp)>
   // Set by any worker at each write, folded into `times` when somebody asks.
   private let modifiedNanoseconds = Atomic<Int>(0)
 
@@ -39,7 +39,7 @@ public final class RawVolume: Volume {
     self.zeroing = zeroing
     owner = (user, group)
     mounted = .now()
-    times = Mutex((mounted, mounted))
+    times = Guarded((mounted, mounted))
   }
 
   /// Finds `disk`.

@@ -24,8 +24,8 @@ public struct StatisticsSnapshot: Sendable {
 /// Reads the counters of a mount; `reset` makes the present state the new zero.
 public final class Statistics: Sendable {
   private let counters: CounterSet
-  private let baseline: Mutex<Baseline>
-  private let checkpoints = Mutex<[(name: String, time: Timestamp, text: String)]>([])
+  private let baseline: Guarded<Baseline>
+  private let checkpoints = Guarded<[(name: String, time: Timestamp, text: String)]>([])
 
   private struct Baseline {
     var counters: [Int]
@@ -43,7 +43,7 @@ public final class Statistics: Sendable {
   /// Starts at the counters' present state.
   public init(counters: CounterSet) {
     self.counters = counters
-    baseline = Mutex(
+    baseline = Guarded(
       Baseline(
         counters: Counter.allCases.map { _ in 0 }, kinds: Self.kindCells.map { _ in 0 },
         distributions: Distribution.allCases.map { _ in

@@ -59,7 +59,8 @@ struct RingEntriesTests {
     let fixture = try Fixture()
     let arguments = (0..<40).map { UInt8(100 + $0) }
     let data = (0..<10_000).map { UInt8(truncatingIfNeeded: $0 &* 7) }
-    fixture.place(3, length: UInt32(40 + 40 + data.count), opcode: 16, arguments: arguments, payload: data)
+    fixture.place(
+      3, length: UInt32(40 + 40 + data.count), opcode: 16, arguments: arguments, payload: data)
     let message = try #require(fixture.message(3, shift: shift))
     #expect(message.count == 80 + data.count)
     #expect(Array(message[..<40]) == Array(fixture.headerBytes(3)[..<40]))

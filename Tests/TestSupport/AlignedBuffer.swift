@@ -59,6 +59,23 @@ import Glibc
     set { unsafe withBytes(offset..<offset + 1) { unsafe $0[0] = newValue } }
   }
 
+  /// Puts the first `count` bytes of another buffer at an offset of this one.
+  public func replace(at offset: Int, with other: AlignedBuffer, count: Int) {
+    unsafe withBytes(offset..<offset + count) { mine in
+      unsafe other.withBytes(0..<count) { unsafe mine.copyMemory(from: .init($0)) }
+    }
+  }
+
+  /// Whether the bytes at an offset are the first `count` bytes of another buffer.
+  public func holds(_ other: AlignedBuffer, at offset: Int, count: Int) -> Bool {
+    unsafe withBytes(offset..<offset + count) { mine in
+      unsafe other.withBytes(0..<count) { theirs in
+        guard let first = mine.baseAddress, let second = theirs.baseAddress else { return true }
+        return unsafe memcmp(first, second, count) == 0
+      }
+    }
+  }
+
   /// Where the first `count` bytes of two buffers begin to differ, or nil if they are equal.
   public func firstDifference(from other: AlignedBuffer, count: Int) -> Int? {
     let same = unsafe withBytes(0..<count) { mine in

@@ -90,7 +90,8 @@ struct Daemon {
     let options = plan.options
     let sizes = options.sizes(
       processors: ProcessInfo.processInfo.activeProcessorCount,
-      offersRing: Machine.offersFuseRing, isImmediate: device.isImmediate)
+      possibleProcessors: Machine.possibleCPUCount, offersRing: Machine.offersFuseRing,
+      isImmediate: device.isImmediate)
     var configuration = ServerConfiguration(
       mountpoint: plan.mountpoint, imagePath: plan.image, fuseOptions: options.fuse,
       isReadOnly: options.isReadOnly, workerCount: sizes.workers,

@@ -232,13 +232,18 @@ extension MountOptions {
   /// that wait in its queue, so `auto` is /dev/fuse there.
   /// Requests at once: a device that is through at once needs only a batch, which stays in cache; one that takes its
   /// time is kept busy by more.
-  func sizes(processors: Int, offersRing: Bool, isImmediate: Bool) -> ServerSizes {
+  /// On a ring every CPU that the kernel counts, present or not, needs a request slot, or no request flows.
+  func sizes(
+    processors: Int, possibleProcessors: Int, offersRing: Bool, isImmediate: Bool
+  ) -> ServerSizes {
     let transport = effectiveTransport
     let usesRing = usesRing(offersRing: offersRing)
+    let workers = workers ?? (usesRing ? min(processors, 64) : max(3, min(4, processors)))
+    let depth =
+      queueDepth ?? (usesRing && !isImmediate ? max(16, min(32, 256 / processors)) : 16)
+    let queuesPerWorker = (possibleProcessors + workers - 1) / workers
     return ServerSizes(
-      workers: workers ?? (usesRing ? min(processors, 64) : max(3, min(4, processors))),
-      queueDepth: queueDepth
-        ?? (usesRing && !isImmediate ? max(16, min(32, 256 / processors)) : 16),
+      workers: workers, queueDepth: usesRing ? max(depth, queuesPerWorker) : depth,
       spinMicroseconds: spinMicroseconds ?? (usesRing ? 50 : 0), transport: transport)
   }
 }

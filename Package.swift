@@ -77,7 +77,8 @@ let package = Package(
       dependencies: ["DirectIO", "Block", "IOVector", "Memory", "Ring", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
-      name: "RingTests", dependencies: ["Ring", "Memory", "CUring", "CSystem"], swiftSettings: strict),
+      name: "RingTests", dependencies: ["Ring", "Memory", "CUring", "CSystem"],
+      swiftSettings: strict),
     .testTarget(
       name: "FUSEServerTests", dependencies: ["FUSEServer", "DirectIO", "Memory", "CUring"],
       swiftSettings: strict),

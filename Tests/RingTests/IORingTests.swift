@@ -100,6 +100,7 @@ struct IORingTests {
 }
 
 extension RingCompletion: Equatable {
+  /// Same mark, same result.
   public static func == (left: Self, right: Self) -> Bool {
     left.data == right.data && left.result == right.result
   }

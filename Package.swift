@@ -80,7 +80,8 @@ let package = Package(
       name: "RingTests", dependencies: ["Ring", "Memory", "CUring", "CSystem"],
       swiftSettings: strict),
     .testTarget(
-      name: "FUSEServerTests", dependencies: ["FUSEServer", "DirectIO", "Memory", "CUring"],
+      name: "FUSEServerTests",
+      dependencies: ["FUSEServer", "DirectIO", "Memory", "CUring", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
       name: "LabsTests", dependencies: ["Labs", "Block", "IOVector", "Memory", "TestSupport"],

@@ -84,6 +84,29 @@ struct AnswerRouteTests {
   }
 }
 
+extension AnswerRouteTests {
+  /// Only its identity is looked at, so anything that can be counted stands for a worker, which needs a mount.
+  private final class StandIn {}
+
+  @Test("is a descriptor, or a slot of a worker, and never a mixture of both")
+  func isOneOrTheOther() throws {
+    let standIn = StandIn()
+    let worker = unsafe unsafeBitCast(standIn, to: Worker.self)
+    defer { CurrentThread.route = .none }
+    for number: Int32 in [0, 1, 7, .max - 1, .max] {
+      CurrentThread.route = AnswerRoute(slot: Int(number), of: worker)
+      let bySlot = CurrentThread.route
+      #expect(bySlot.slot == number && bySlot.descriptor == -1)
+      #expect(unsafe bySlot.worker === worker)
+      CurrentThread.route = AnswerRoute(descriptor: number)
+      let byDescriptor = CurrentThread.route
+      #expect(byDescriptor.slot == -1 && byDescriptor.descriptor == number)
+      #expect(unsafe byDescriptor.worker == nil)
+    }
+    withExtendedLifetime(standIn) {}
+  }
+}
+
 /// What another thread saw.
 private final class Others: Sendable {
   let descriptor = Atomic<Int>(0)

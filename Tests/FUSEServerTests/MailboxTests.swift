@@ -2,6 +2,7 @@
 
 import Glibc
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import FUSEServer
@@ -27,7 +28,7 @@ struct MailboxTests {
     var seen = [Bool](repeating: false, count: posters * letters)
     var left = seen.count
     while left > 0 {
-      for letter in mailbox.open() {
+      for letter in try Self.awaitLetters(in: mailbox) {
         guard case .serve(let slot) = letter else {
           Issue.record("a letter of another kind came")
           return
@@ -36,14 +37,46 @@ struct MailboxTests {
         seen[slot] = true
         left -= 1
       }
-      if left > 0 && mailbox.fallAsleep() {
+    }
+    #expect(!mailbox.isFilled)
+  }
+
+  /// Sleeps as a worker does until there are letters.
+  private static func awaitLetters(in mailbox: Mailbox) throws -> [Letter] {
+    while true {
+      let letters = mailbox.open()
+      if !letters.isEmpty { return letters }
+      if mailbox.fallAsleep() {
         var bell = pollfd(fd: mailbox.bell, events: Int16(POLLIN), revents: 0)
-        _ = unsafe poll(&bell, 1, -1)
+        let secondsUntilHung: Int32 = 30
+        if unsafe poll(&bell, 1, secondsUntilHung * 1000) == 0 {
+          throw TestFailure("the worker sleeps; letters are there: \(mailbox.isFilled)")
+        }
         mailbox.wakeUp()
         mailbox.clearBell()
       }
     }
-    #expect(!mailbox.isFilled)
+  }
+
+  /// Each letter is answered before the next is sent, so that both sides fall asleep again and again, and one bell
+  /// that is not rung would end all.
+  @Test("wakes its worker for each of many letters that come alone", .timeLimit(.minutes(2)))
+  func wakesEach() throws {
+    let (here, there) = (try Mailbox(), try Mailbox())
+    let rounds = 20_000
+    startDetachedThread {
+      // Should this side sleep too long, the other will say so.
+      for _ in 0..<rounds { here.post((try? Self.awaitLetters(in: there)) ?? []) }
+    }
+    for round in 0..<rounds {
+      there.post(.commit(round))
+      let answer = try Self.awaitLetters(in: here)
+      guard answer.count == 1, case .commit(round)? = answer.first else {
+        Issue.record("round \(round) was answered with \(answer)")
+        return
+      }
+    }
+    #expect(!here.isFilled && !there.isFilled)
   }
 
   @Test("lets nobody sleep over a letter")

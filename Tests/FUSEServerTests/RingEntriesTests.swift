@@ -2,6 +2,7 @@
 
 import CUring
 import Glibc
+import TestSupport
 import Testing
 
 @testable import FUSEServer
@@ -35,6 +36,17 @@ struct RingEntriesTests {
     func message(_ slot: Int, shift: Int) -> [UInt8]? {
       let message = unsafe entries.message(slot, payload: memory.payload(slot), shift: shift)
       return unsafe message.map { unsafe Array($0) }
+    }
+
+    /// Fills a slot's payload with a byte that no test writes there.
+    func mark(_ slot: Int) {
+      _ = unsafe memory.payload(slot).initializeMemory(as: UInt8.self, repeating: 0xA5)
+    }
+
+    func isMarked(_ slot: Int) -> Bool { unsafe memory.payload(slot).allSatisfy { $0 == 0xA5 } }
+
+    func headerWords(_ slot: Int) -> [UInt32] {
+      (0..<72).map { unsafe entries.header(slot).load(fromByteOffset: $0 * 4, as: UInt32.self) }
     }
 
     func headerBytes(_ slot: Int) -> [UInt8] {
@@ -90,6 +102,116 @@ struct RingEntriesTests {
         let arguments = Int(length) - 40 - payload
         let isSound = (0...128).contains(arguments) && payload <= limit
         #expect((fixture.message(1, shift: 0) != nil) == isSound, "\(length), \(payload)")
+      }
+    }
+  }
+
+  @Test("make a message, or none, of headers with random bytes", arguments: [0, 4095])
+  func surviveNonsense(shift: Int) throws {
+    var random = SeededGenerator(seed: UInt64(42 + shift))
+    let fixture = try Fixture(maxIOBytes: 8192)
+    let payload = unsafe fixture.memory.payload(1)
+    fixture.mark(0)
+    fixture.mark(2)
+    var made = 0
+    for _ in 0..<20_000 {
+      let size = UInt32.random(in: 0...8192, using: &random)
+      fixture.place(
+        1, length: 40 + 40 + size, opcode: [1, 15, 16, 39].randomElement(using: &random) ?? 16,
+        arguments: [], payload: [])
+      let header = unsafe fixture.entries.header(1)
+      unsafe header.storeBytes(of: size, toByteOffset: 272, as: UInt32.self)
+      for _ in 0..<Int.random(in: 0...3, using: &random) {
+        let places = [Int.random(in: 0..<40, using: &random), 3, 2, 0, 272, 273, 274, 275]
+        unsafe header.storeBytes(
+          of: UInt8.random(in: 0...255, using: &random),
+          toByteOffset: places.randomElement(using: &random) ?? 0, as: UInt8.self)
+      }
+      let message = unsafe fixture.entries.message(1, payload: payload, shift: shift)
+      guard let message = unsafe message else { continue }
+      made += 1
+      let start = unsafe message.baseAddress! - payload.baseAddress!
+      let isInside = start >= -168 && start + message.count <= payload.count + shift
+      let length = unsafe header.load(as: UInt32.self)
+      #expect(isInside)
+      #expect(message.count == Int(length))
+    }
+    #expect(made > 5_000 && made < 20_000)
+    #expect(fixture.isMarked(0) && fixture.isMarked(2))
+  }
+
+  @Test("take an answer of any parts as their concatenation, wherever in the payload the last lies")
+  func concatenateAnswers() throws {
+    var random = SeededGenerator(seed: 7)
+    let fixture = try Fixture(maxIOBytes: 8192)
+    let payload = unsafe fixture.memory.payload(1)
+    for _ in 0..<1000 {
+      var between = random.bytes(count: Int.random(in: 0...2000, using: &random))
+      let cut = Int.random(in: 0...between.count, using: &random)
+      let last = random.bytes(count: Int.random(in: 0...5000, using: &random))
+      let expected = between + last
+      // The last part lies in the payload itself, more often than not across the place where it is to go.
+      let place = Int.random(in: 0...payload.count - last.count, using: &random)
+      unsafe UnsafeMutableRawBufferPointer(rebasing: payload[place...]).copyBytes(from: last)
+      var header = [UInt32](repeating: 0, count: 4)
+      header[2] = UInt32.random(in: 0...UInt32.max, using: &random)
+      unsafe header.withUnsafeMutableBytes { header in
+        unsafe between.withUnsafeMutableBytes { between in
+          let parts = unsafe [
+            iovec(iov_base: header.baseAddress, iov_len: 16),
+            iovec(iov_base: between.baseAddress, iov_len: cut),
+            iovec(
+              iov_base: between.baseAddress.map { unsafe $0 + cut }, iov_len: between.count - cut),
+            iovec(iov_base: payload.baseAddress! + place, iov_len: last.count),
+          ]
+          unsafe parts.withUnsafeBufferPointer {
+            unsafe fixture.entries.setAnswer(1, parts: $0, payload: payload)
+          }
+        }
+      }
+      let found = unsafe Array(payload[..<expected.count])
+      #expect(found == expected)
+      let words = fixture.headerWords(1)
+      #expect(words[0] == UInt32(16 + expected.count) && words[68] == UInt32(expected.count))
+      #expect(words[2] == header[2])
+    }
+  }
+
+  @Test("tell the kernel where a slot's headers and payload are when they are registered")
+  func prepareRegistration() throws {
+    let fixture = try Fixture()
+    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 128, alignment: 64)
+    defer { unsafe bytes.deallocate() }
+    unsafe bytes.initializeMemory(as: UInt8.self, repeating: 0)
+    let entry = unsafe bytes.baseAddress!.bindMemory(to: io_uring_sqe.self, capacity: 1)
+    unsafe fixture.entries.prepare(entry, command: 1, slot: 6, file: 0, data: 9)
+    let address = unsafe UInt(bytes.load(fromByteOffset: 16, as: UInt64.self))
+    let vectors = unsafe fixture.entries.parts(6)
+    #expect(address == UInt(bitPattern: vectors))
+    #expect(unsafe bytes.load(fromByteOffset: 24, as: UInt32.self) == 2)
+    let (headers, payload) = unsafe (vectors[0], vectors[1])
+    let (ownHeader, ownPayload) = unsafe (fixture.entries.header(6), fixture.memory.payload(6))
+    #expect(unsafe headers.iov_base == ownHeader && headers.iov_len == 288)
+    #expect(unsafe payload.iov_base == ownPayload.baseAddress)
+    #expect(unsafe payload.iov_len == ownPayload.count)
+    #expect(unsafe bytes.load(fromByteOffset: 56, as: UInt64.self) == 0)
+    #expect(unsafe bytes.load(fromByteOffset: 64, as: UInt16.self) == fixture.entries.queue(6))
+  }
+
+  @Test("serve every queue for any number of workers and queues that slots suffice for")
+  func coverAllQueues() throws {
+    for workers in 1...5 {
+      for queues in [1, 2, 3, 4, 7, 8, 16, 33] {
+        let needed = (queues + workers - 1) / workers
+        for slots in [needed, needed + 1, 2 * needed + 1] {
+          let fixture = try Fixture(
+            workers: workers, slots: slots, queues: queues, maxIOBytes: 4096)
+          let all = 0..<workers * slots
+          let served = Set(all.map { Int(fixture.entries.queue($0)) })
+          #expect(served == Set(0..<queues), "\(workers) workers, \(queues) queues, \(slots) slots")
+          #expect(
+            all.allSatisfy { fixture.entries.home($0) == Int(fixture.entries.queue($0)) % workers })
+        }
       }
     }
   }
@@ -157,5 +279,12 @@ struct RingEntriesTests {
     fixture.entries.letGo(held[0])
     #expect(fixture.entries.hold(ofQueue0[0]))
     #expect(!fixture.entries.hold(ofQueue0[0]))
+  }
+}
+
+extension SeededGenerator {
+  /// Random bytes.
+  fileprivate mutating func bytes(count: Int) -> [UInt8] {
+    (0..<count).map { _ in UInt8(truncatingIfNeeded: next()) }
   }
 }

@@ -91,6 +91,7 @@ final class Daemon: Sendable {
       if finished.wait(timeout: .now() + .seconds(limitSeconds)) == .timedOut {
         state.withLock { $0.timedOut = true }
         kill()
+        forceUnmount(directory)
       }
     }
     thread.start()

@@ -1,0 +1,45 @@
+// Tables of a fixed length, changed in place: the one home of their pointers.
+
+/// A table whose length never changes and whose elements never move. Every access is checked.
+///
+/// An element is changed where it lies (`table[index].field = value` copies nothing), and a table may be reached by
+/// several threads: who may touch which element is for its owner to say.
+@safe public struct FixedTable<Element: ~Copyable>: ~Copyable, @unchecked Sendable {
+  // Guard of the unchecked Sendable: the pointer never changes; elements are guarded by the table's owner.
+  @usableFromInline let base: UnsafeMutablePointer<Element>
+  /// Elements.
+  public let count: Int
+
+  /// Makes a table.
+  /// - Parameters:
+  ///   - count: elements.
+  ///   - makeElement: makes the element of a place.
+  public init(count: Int, _ makeElement: (Int) -> Element) {
+    precondition(count >= 0, "a table cannot have a negative length")
+    self.count = count
+    unsafe base = .allocate(capacity: max(count, 1))
+    for index in 0..<count { unsafe (base + index).initialize(to: makeElement(index)) }
+  }
+
+  deinit {
+    unsafe base.deinitialize(count: count)
+    unsafe base.deallocate()
+  }
+
+  /// The element of a place.
+  @inlinable public subscript(index: Int) -> Element {
+    @inline(__always) unsafeAddress {
+      precondition(index >= 0 && index < count, "a place outside the table")
+      return unsafe UnsafePointer(base + index)
+    }
+    @inline(__always) nonmutating unsafeMutableAddress {
+      precondition(index >= 0 && index < count, "a place outside the table")
+      return unsafe base + index
+    }
+  }
+}
+
+extension FixedTable {
+  /// Makes a table of equal elements.
+  public init(count: Int, repeating element: Element) { self.init(count: count) { _ in element } }
+}

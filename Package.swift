@@ -27,13 +27,13 @@ let package = Package(
     .target(name: "Memory", swiftSettings: strict),
     .target(name: "Ring", dependencies: ["Memory", "CUring"], swiftSettings: strict),
     .target(name: "IOVector", dependencies: ["Memory"], swiftSettings: strict),
-    .target(name: "Block", dependencies: ["IOVector", "Memory", "Ring"], swiftSettings: strict),
+    .target(name: "Block", dependencies: ["IOVector", "Memory"], swiftSettings: strict),
     .target(
       name: "Devices", dependencies: ["Block", "Memory", "Ring", "CUring", "CSystem"],
       swiftSettings: strict
     ),
     .target(
-      name: "DirectIO", dependencies: ["Block", "IOVector", "Memory", "Ring"],
+      name: "DirectIO", dependencies: ["Block", "IOVector", "Memory"],
       swiftSettings: strict),
     .target(
       name: "Volumes",
@@ -51,7 +51,7 @@ let package = Package(
     .target(
       name: "Conformance", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),
     .target(
-      name: "Labs", dependencies: ["DirectIO", "Block", "IOVector", "Memory", "Ring"],
+      name: "Labs", dependencies: ["DirectIO", "Devices", "Block", "IOVector", "Memory"],
       swiftSettings: strict),
     .target(
       name: "CoreBench", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),
@@ -70,11 +70,15 @@ let package = Package(
     .testTarget(
       name: "BlockTests", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),
     .testTarget(
+      name: "DevicesTests",
+      dependencies: ["Devices", "Block", "IOVector", "Memory", "Ring", "CSystem", "TestSupport"],
+      swiftSettings: strict),
+    .testTarget(
       name: "ConformanceTests", dependencies: ["Conformance", "Memory"],
       resources: [.copy("Vectors")], swiftSettings: strict),
     .testTarget(
       name: "DirectIOTests",
-      dependencies: ["DirectIO", "Block", "IOVector", "Memory", "Ring", "TestSupport"],
+      dependencies: ["DirectIO", "Devices", "Block", "IOVector", "Memory", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
       name: "RingTests", dependencies: ["Ring", "Memory", "CUring", "CSystem"],

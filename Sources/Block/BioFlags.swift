@@ -26,6 +26,26 @@ public struct BioFlags: OptionSet, Equatable, Hashable, Sendable {
   /// The segment table belongs to somebody else. Kernel: `BIO_CLONED`.
   @inlinable public static var cloned: BioFlags { BioFlags(rawValue: 0x4) }
 
+  /// What was written before and is acknowledged is made durable first. Without bytes, a write that is a flush.
+  /// Kernel: `REQ_PREFLUSH`, include/linux/blk_types.h, v6.6.
+  @inlinable public static var preflush: BioFlags { BioFlags(rawValue: 0x8) }
+  /// The bio is through when its own bytes are durable. Kernel: `REQ_FUA`, include/linux/blk_types.h, v6.6.
+  @inlinable public static var fua: BioFlags { BioFlags(rawValue: 0x10) }
+  /// Zeroes are written without giving storage back. Kernel: `REQ_NOUNMAP`, include/linux/blk_types.h, v6.6.
+  @inlinable public static var noUnmap: BioFlags { BioFlags(rawValue: 0x20) }
+  /// A hint: the transfer is better made through the host's page cache, where there is one, as small writes are that
+  /// change blocks in part and have the file alone. Differs: the kernel's bios are below its page cache; a device
+  /// here may be a file above one. The counterpart is an `IOCB_DIRECT` that is not set, include/linux/fs.h, v6.6.
+  @inlinable public static var cached: BioFlags { BioFlags(rawValue: 0x40) }
+  /// Its segments lie in memory that can be registered with the kernel once for the mount, so that no transfer pins
+  /// it again. Set by who made the memory. Kernel: `ITER_BVEC` of a registered buffer, `io_import_fixed()`,
+  /// io_uring/rsrc.c, v6.6.
+  @inlinable public static var registered: BioFlags { BioFlags(rawValue: 0x80) }
+
+  /// The flags that say what the device is to heed. They are handed on to the parts of a bio, and are the caller's to
+  /// set; the others are the bio's own. Kernel: those of `bi_opf`, where the others are `bi_flags`.
+  @inlinable public static var request: BioFlags { BioFlags(rawValue: 0xf8) }
+
   /// How pages are released: `.pin`, `.get`, or not at all.
   ///
   /// One `and` with 3; no branch, no shift.

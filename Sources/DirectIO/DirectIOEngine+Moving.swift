@@ -138,7 +138,11 @@ extension DirectIOEngine {
     unsafe table[index].heldMode = bio.flags.cleanupMode
     position += bio.byteCount
     if !request.isWrite && !bio.flags.cleanupMode.isEmpty { bio.setPagesDirty() }
-    if bio.flags.contains(.cloned) { context.counters.add(.bvecs, bio.vectorCount) }
+    if bio.flags.contains(.cloned) {
+      context.counters.add(.bvecs, bio.vectorCount)
+      // A `bvec` is memory of ours, which the device may have registered.
+      bio.insert(.registered)
+    }
     unsafe table[index].pendingBios &+= 1
     queue.submit(bio)
   }

@@ -4,7 +4,6 @@ import Block
 import Glibc
 import IOVector
 import Memory
-import Ring
 
 /// Turns reads and writes of any offset, length and memory alignment into bios of whole blocks.
 ///
@@ -55,7 +54,7 @@ import Ring
   /// - Throws: what the device's queue could not be made for.
   public init(
     worker: Int, buffers: RequestBuffers, firstLine: Int = 0, device: any BlockDevice,
-    ring: IORing? = nil, gate: WriteGate, ledger: Ledger, defects: DefectLog,
+    ring: AnyObject? = nil, gate: WriteGate, ledger: Ledger, defects: DefectLog,
     context: MemoryContext, passThroughLimits: QueueLimits? = nil
   ) throws(Errno) {
     self.worker = worker
@@ -103,11 +102,10 @@ import Ring
   /// The first page of a request's buffer.
   public func payloadPage(_ index: Int) -> Page { buffers.payloadPage(index) }
 
-  /// Sends bios off and takes completions in.
+  /// Takes in the bios that are through.
   /// - Returns: whether any completion came.
   public func poll() -> Bool {
     if queue.inFlightCount == 0 { return false }
-    queue.kick()
     var progressed = false
     while let bio = queue.nextCompleted() {
       complete(bio)
@@ -115,12 +113,6 @@ import Ring
     }
     return progressed
   }
-
-  /// Takes a completion of the ring that the engine was given.
-  public func note(_ completion: RingCompletion) { queue.note(completion) }
-
-  /// Blocks until a completion may be there, or one of two descriptors is readable; -1 stands for none.
-  public func wait(readable first: Int32, _ second: Int32) { queue.wait(readable: first, second) }
 
   /// Lets go of the device; to be called on the engine's thread when it is idle, as its last call.
   public func close() { queue.close() }

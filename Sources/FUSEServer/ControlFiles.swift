@@ -124,13 +124,13 @@ extension Server {
       switch command {
       case .resetStatistics: statistics.reset()
       case .set(let changes): return changeShape(changes)
-      case .flush: try device.flush()
+      case .flush: try flusher.flush()
       case .freeze: try freeze()
       case .thaw: thaw()
       case .drop: try dropCaches()
       case .farewell(let name): farewell.set(name)
       case .checkpoint(let name):
-        try device.flush()
+        try flusher.flush()
         statistics.checkpoint(name)
         return "ok checkpoint \(name)"
       }

@@ -5,46 +5,55 @@ import CSystem
 import DirectIO
 import Glibc
 import Memory
+import Ring
 
 /// The classic transport.
 @safe final class DeviceTransport: Transport {
   private let server: Server
   private let polling: FuseDevice
   private let blocking: FuseDevice
-  private let freeSlots: UnsafeMutablePointer<Int>
+  private let freeSlots: FixedTable<Int>
   /// The clone that brought each slot's request: the answer must leave by the same.
-  private let descriptors: UnsafeMutablePointer<Int32>
+  private let descriptors: FixedTable<Int32>
   private var freeCount: Int
   /// Writes that came while the mount was frozen, each a copy of its message.
   private var heldWrites: [(message: [UInt8], descriptor: Int32)] = []
   private var attention: Attention
   /// Requests that the last look at the device brought.
   private var lastTaken = 0
+  /// What it takes to sleep while the device has something to do.
+  private let waiting: RingWaiting?
+
+  /// The worker's ring, and what it is to watch besides.
+  private struct RingWaiting {
+    let ring: IORing
+    let requests: DescriptorWatch
+    let bell: DescriptorWatch
+  }
 
   /// Small requests that are taken before their I/O is sent off together.
   private static var batchLimit: Int { 16 }
 
   /// Clones the session's descriptor.
   /// - Throws: what the clone failed with.
-  init(worker: Int, server: Server) throws(Errno) {
+  init(worker: Int, server: Server, mailbox: Mailbox, ring: IORing?) throws(Errno) {
     self.server = server
     polling = try FuseDevice(cloning: server.sessionDescriptor, blocking: false)
     blocking = try FuseDevice(cloning: server.sessionDescriptor, blocking: true)
     let count = server.memory.slotsPerWorker
-    unsafe freeSlots = .allocate(capacity: count)
-    unsafe descriptors = .allocate(capacity: server.memory.slotCount)
-    unsafe descriptors.initialize(repeating: -1, count: server.memory.slotCount)
-    freeCount = count
     let first = worker * count
-    for slot in 0..<count { unsafe (freeSlots + slot).initialize(to: first + count - 1 - slot) }
+    freeSlots = FixedTable(count: count) { first + count - 1 - $0 }
+    descriptors = FixedTable(count: server.memory.slotCount, repeating: -1)
+    freeCount = count
     attention = Attention(
       worker: worker, pulses: server.pulses,
       maximumNanoseconds: server.configuration.spinNanoseconds)
-  }
-
-  deinit {
-    unsafe freeSlots.deallocate()
-    unsafe descriptors.deallocate()
+    let requests = polling.descriptor
+    waiting = ring.map {
+      RingWaiting(
+        ring: $0, requests: DescriptorWatch(requests, on: $0),
+        bell: DescriptorWatch(mailbox.bell, on: $0))
+    }
   }
 
   func open(for worker: Worker) {
@@ -60,11 +69,11 @@ import Memory
   private func takeSlot() -> Int? {
     if freeCount == 0 { return nil }
     freeCount &-= 1
-    return unsafe freeSlots[freeCount]
+    return freeSlots[freeCount]
   }
 
   func release(_ slot: Int) {
-    unsafe freeSlots[freeCount] = slot
+    freeSlots[freeCount] = slot
     freeCount &+= 1
   }
 
@@ -105,7 +114,7 @@ import Memory
     to worker: Worker
   ) -> Bool {
     attention.noteWork()
-    unsafe descriptors[slot] = descriptor
+    descriptors[slot] = descriptor
     return unsafe worker.dispatch(
       slot: slot, message: message, by: AnswerRoute(descriptor: descriptor))
   }
@@ -124,11 +133,11 @@ import Memory
   // MARK: Answering
 
   func answer(_ slot: Int, unique: UInt64, error: Errno) {
-    unsafe Reply.error(error, to: unique, on: descriptors[slot])
+    Reply.error(error, to: unique, on: descriptors[slot])
   }
 
   func answer(_ slot: Int, unique: UInt64, written byteCount: Int) {
-    unsafe Reply.written(byteCount, to: unique, on: descriptors[slot])
+    Reply.written(byteCount, to: unique, on: descriptors[slot])
   }
 
   func answer(_ slot: Int, unique: UInt64, dataAt offset: Int, byteCount: Int) {
@@ -137,6 +146,18 @@ import Memory
     if let start = payload.baseAddress {
       unsafe Reply.data(start, byteCount: byteCount, to: unique, on: descriptors[slot])
     }
+  }
+
+  func setAnswer(_ slot: Int, parts: UnsafeBufferPointer<iovec>) {
+    preconditionFailure("an answer by /dev/fuse leaves at once and not through a slot")
+  }
+
+  func commit(_ slot: Int) {
+    preconditionFailure("an answer by /dev/fuse leaves at once and not through a slot")
+  }
+
+  func servePassed(_ slot: Int, for worker: Worker) {
+    preconditionFailure("requests by /dev/fuse are passed to nobody")
   }
 
   // MARK: Holding
@@ -164,14 +185,22 @@ import Memory
 
   // MARK: Waiting
 
+  /// Answers have left already; only the device's work is on the ring.
+  func sendOff() {
+    guard let ring = waiting?.ring else { return }
+    if ring.unsubmittedCount > 0 { ring.submit() }
+    if ring.dispatch() == 0 && ring.hasNews {
+      ring.submit()
+      ring.dispatch()
+    }
+  }
+
   func waitForWork(for worker: Worker) {
     if lookAgain(for: worker) { return }
     attention.noteIdle()
     let engine = worker.engine
-    if engine.inFlightCount > 0 {
-      engine.wait(
-        readable: worker.hasEnded || freeCount == 0 ? -1 : polling.descriptor, worker.mailbox.bell)
-      worker.mailbox.clearBell()
+    if engine.inFlightCount > 0, let waiting {
+      wait(for: worker, by: waiting)
     } else if worker.hasEnded || engine.hasParkedRequests || holdsWrites {
       pollDescriptors(for: worker)
     } else {
@@ -179,13 +208,24 @@ import Memory
     }
   }
 
+  /// Sleeps on the ring: for the device, for a request if one can be taken, and for a letter.
+  private func wait(for worker: Worker, by waiting: RingWaiting) {
+    if !worker.hasEnded && freeCount > 0 { waiting.requests.arm() }
+    waiting.bell.arm()
+    waiting.ring.wait(isForDevice: true)
+    waiting.ring.dispatch()
+    worker.mailbox.clearBell()
+  }
+
   /// Looks at the device again and again for as long as that has paid lately.
   /// - Returns: whether something came.
   private func lookAgain(for worker: Worker) -> Bool {
     if !attention.isPaid || worker.hasEnded || freeCount == 0 { return false }
     return attention.lookAround { [self] in
-      takeRequests(for: worker) > 0 || worker.hasEnded
-        || (worker.engine.inFlightCount > 0 && worker.engine.poll())
+      if takeRequests(for: worker) > 0 || worker.hasEnded { return true }
+      if worker.engine.inFlightCount == 0 { return false }
+      sendOff()
+      return worker.engine.poll()
     }
   }
 
@@ -202,9 +242,7 @@ import Memory
       _ = unsafe dispatch(
         slot, UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]),
         from: blocking.descriptor, to: worker)
-    case .nothing:
-      release(slot)
-      if server.isStopping { worker.hasEnded = true }
+    case .nothing: release(slot)
     case .ended:
       release(slot)
       worker.hasEnded = true
@@ -215,13 +253,14 @@ import Memory
   private func pollDescriptors(for worker: Worker) {
     var descriptors = (
       pollfd(fd: worker.mailbox.bell, events: Int16(POLLIN), revents: 0),
-      pollfd(fd: worker.hasEnded ? -1 : polling.descriptor, events: Int16(POLLIN), revents: 0)
+      pollfd(
+        fd: worker.hasEnded || freeCount == 0 ? -1 : polling.descriptor, events: Int16(POLLIN),
+        revents: 0)
     )
     unsafe withUnsafeMutableBytes(of: &descriptors) { bytes in
       let list = unsafe bytes.assumingMemoryBound(to: pollfd.self)
       _ = unsafe poll(list.baseAddress, 2, -1)
     }
     worker.mailbox.clearBell()
-    if server.isStopping { worker.hasEnded = true }
   }
 }

@@ -80,9 +80,6 @@ final class Mailbox: Sendable {
     return true
   }
 
-  /// Whether the worker sleeps now, or is about to.
-  var isAsleep: Bool { sleeping.load(ordering: .relaxed) }
-
   /// To be called when awake: from here on letters are noticed without the bell.
   func wakeUp() { sleeping.store(false, ordering: .relaxed) }
 }

@@ -40,7 +40,7 @@ enum RingProtocol {
   private let vectors: UnsafeMutablePointer<iovec>
   private let queues: [UInt16]
   /// How many more requests of each queue can wait for a thaw.
-  private let holdable: UnsafeMutablePointer<Atomic<Int>>
+  private let holdable: FixedTable<Atomic<Int>>
   private let queueCount: Int
   let workerCount: Int
 
@@ -61,11 +61,11 @@ enum RingProtocol {
       return own.isEmpty ? UInt16(worker % queueCount) : UInt16(own[place % own.count])
     }
     self.queueCount = queueCount
-    unsafe holdable = .allocate(capacity: queueCount)
-    for queue in 0..<queueCount {
+    let queues = queues
+    holdable = FixedTable(count: queueCount) { queue in
       let count = queues.count { Int($0) == queue }
       // Some stay free for everything else, else the thaw itself could not be asked for.
-      unsafe (holdable + queue).initialize(to: Atomic(count - min(4, (count + 3) / 4)))
+      return Atomic(count - min(4, (count + 3) / 4))
     }
     for slot in 0..<slotCount {
       let payload = unsafe memory.payload(slot)
@@ -78,8 +78,6 @@ enum RingProtocol {
 
   deinit {
     unsafe headers.deallocate()
-    unsafe holdable.deinitialize(count: queueCount)
-    unsafe holdable.deallocate()
     unsafe vectors.deallocate()
   }
 
@@ -92,16 +90,15 @@ enum RingProtocol {
   /// Counts one more request that waits for a thaw in its entry.
   /// - Returns: false if so many of its queue do that it must not.
   func hold(_ slot: Int) -> Bool {
-    let count = unsafe holdable + Int(queues[slot])
-    if unsafe count.pointee.wrappingSubtract(1, ordering: .relaxed).newValue >= 0 { return true }
-    unsafe count.pointee.wrappingAdd(1, ordering: .relaxed)
+    let queue = Int(queues[slot])
+    if holdable[queue].wrappingSubtract(1, ordering: .relaxed).newValue >= 0 { return true }
+    holdable[queue].wrappingAdd(1, ordering: .relaxed)
     return false
   }
 
   /// Counts one less.
   func letGo(_ slot: Int) {
-    let count = unsafe holdable + Int(queues[slot])
-    unsafe count.pointee.wrappingAdd(1, ordering: .relaxed)
+    holdable[Int(queues[slot])].wrappingAdd(1, ordering: .relaxed)
   }
 
   /// A slot's headers.

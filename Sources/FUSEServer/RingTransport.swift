@@ -12,7 +12,7 @@ import Ring
 ///
 /// Every entry is with the kernel, waiting for a request, or here, being served; answering a request and waiting for
 /// the next is one command. Whoever answers has the entry on its own ring from then on.
-@safe final class RingTransport: Transport {
+@safe final class RingTransport: Transport, CompletionOwner {
   let server: Server
   private let memory: RequestMemory
   private let shape: ShapeSetting
@@ -20,14 +20,20 @@ import Ring
   let ownWork: Pulses
   let entries: RingEntries
   let ring: IORing
+  private var tag: UInt64 = 0
   private let file: Int32
+  private let mailbox: Mailbox
+  private let bell: DescriptorWatch
   /// Requests that have come and that nobody has looked at.
-  private let arrived: UnsafeMutablePointer<Int>
+  let arrived: FixedTable<Int>
   private var arrivedCount = 0
+  /// Why the kernel has given an entry up, and with it the mount, if it has.
+  private var loss: Errno?
   /// Requests that wait for a thaw; their slots stay taken.
   private var held: [HeldRequest] = []
   /// What still comes by /dev/fuse; the first worker alone reads it.
   private let remainder: DeviceRemainder?
+  private let remainderWatch: DescriptorWatch?
   private var attention: Attention
   var sharing = Sharing()
   private let canRelax: Bool
@@ -39,13 +45,12 @@ import Ring
     let messageBytes: Int
   }
 
-  private static let bellMark = RingOwner.poll
-  private static let deviceMark = RingOwner.poll | 1
-
   /// Prepares a worker's share; nothing is registered yet.
   /// - Throws: what the ring or the device refused.
-  init(worker: Int, server: Server, ring: IORing) throws(Errno) {
+  init(worker: Int, server: Server, mailbox: Mailbox, ring: IORing) throws(Errno) {
     self.ring = ring
+    self.mailbox = mailbox
+    bell = DescriptorWatch(mailbox.bell, on: ring)
     self.server = server
     memory = server.memory
     shape = server.shape
@@ -57,13 +62,15 @@ import Ring
     self.entries = entries
     file = try ring.register(file: server.sessionDescriptor)
     remainder = worker == 0 ? try DeviceRemainder(server: server) : nil
-    unsafe arrived = .allocate(capacity: memory.slotCount)
+    remainderWatch = remainder.map { DescriptorWatch($0.descriptor, on: ring) }
+    arrived = FixedTable(count: memory.slotCount, repeating: -1)
     attention = Attention(
       worker: worker, pulses: server.pulses,
       maximumNanoseconds: server.configuration.spinNanoseconds)
+    tag = ring.addOwner(self)
   }
 
-  deinit { unsafe arrived.deallocate() }
+  deinit { ring.removeOwner(tag) }
 
   /// Registers the worker's entries. The kernel uses the one that came last first, so the first slots stay in use
   /// and in cache.
@@ -74,68 +81,67 @@ import Ring
     }
     let count = memory.slotsPerWorker
     for slot in (worker.index * count..<(worker.index + 1) * count).reversed() {
-      guard let entry = unsafe ring.nextEntry() else { throw .wouldBlock }
       unsafe entries.prepare(
-        entry, command: RingProtocol.register, slot: slot, file: file,
-        data: RingOwner.transport | UInt64(slot))
+        ring.nextEntry(), command: RingProtocol.register, slot: slot, file: file,
+        data: tag | UInt64(slot))
     }
-    ring.poll(worker.mailbox.bell, data: Self.bellMark)
-    if let remainder { ring.poll(remainder.descriptor, data: Self.deviceMark) }
+    bell.arm()
+    remainderWatch?.arm()
     ring.submit()
-    while let completion = ring.nextCompletion() {
-      let isEntry = RingOwner.of(completion.data) == RingOwner.transport
-      if isEntry && completion.result < 0 { throw Errno(rawValue: -completion.result) }
-      note(completion, for: worker)
-    }
+    ring.dispatch()
+    if let loss { throw loss }
   }
 
   func close() { ring.unregisterFiles() }
 
   // MARK: Taking
 
+  /// An entry has come back with a request, or for good.
+  func complete(_ data: UInt64, result: Int32) {
+    if result < 0 {
+      loss = Errno(rawValue: -result)
+      return
+    }
+    arrived[arrivedCount] = Int(data)
+    arrivedCount &+= 1
+  }
+
   func takeRequests(for worker: Worker) -> Int {
-    while let completion = ring.nextCompletion() { note(completion, for: worker) }
+    if bell.hasFired { answerBell() }
+    if loss != nil || !takeRemainder() { worker.hasEnded = true }
     let count = arrivedCount
-    if count == 0 { return 0 }
+    arrivedCount = 0
+    // At the end new ones are left to the kernel, which gives them up with the connection.
+    if count == 0 || worker.hasEnded { return 0 }
     attention.noteWork()
     isRelaxed = false
-    arrivedCount = 0
-    let kept = unsafe share(arrived, count: count, of: worker)
-    for place in 0..<kept { unsafe serve(arrived[place], for: worker) }
+    let kept = share(count: count, of: worker)
+    for place in 0..<kept { serve(arrived[place], for: worker) }
     return count
   }
 
-  private func note(_ completion: RingCompletion, for worker: Worker) {
-    switch RingOwner.of(completion.data) {
-    case RingOwner.transport:
-      if completion.result < 0 {
-        // The entry is gone, and with it the mount.
-        worker.hasEnded = true
-        return
-      }
-      unsafe arrived[arrivedCount] = Int(completion.data & ~RingOwner.transport)
-      arrivedCount &+= 1
-    case RingOwner.poll: notePoll(completion.data, for: worker)
-    default: worker.engine.note(completion)
-    }
+  private func answerBell() {
+    bell.hasFired = false
+    mailbox.clearBell()
+    bell.arm()
   }
 
-  private func notePoll(_ mark: UInt64, for worker: Worker) {
-    if mark == Self.bellMark {
-      worker.mailbox.clearBell()
-      ring.poll(worker.mailbox.bell, data: mark)
-      return
-    }
-    guard let remainder else { return }
-    if remainder.drain() {
-      ring.poll(remainder.descriptor, data: mark)
-    } else {
-      worker.hasEnded = true
-    }
+  /// Takes what has come by /dev/fuse.
+  /// - Returns: false if the mount is gone.
+  private func takeRemainder() -> Bool {
+    guard let remainder, let watch = remainderWatch, watch.hasFired else { return true }
+    watch.hasFired = false
+    if !remainder.drain() { return false }
+    watch.arm()
+    return true
   }
+
+  /// All leaves together, with the next sleep.
+  func sendOff() {}
 
   /// Serves a request that another worker has passed on.
   func servePassed(_ slot: Int, for worker: Worker) {
+    if worker.hasEnded { return }
     attention.noteWork()
     if entries.home(slot) == worker.index {
       ownWork.beat(worker.index, at: monotonicNanoseconds())
@@ -181,14 +187,15 @@ import Ring
     commit(slot)
   }
 
+  func setAnswer(_ slot: Int, parts: UnsafeBufferPointer<iovec>) {
+    unsafe entries.setAnswer(slot, parts: parts, payload: memory.payload(slot))
+  }
+
   /// Gives a slot with its answer to the kernel, at the next system call.
   func commit(_ slot: Int) {
-    guard let entry = unsafe ring.nextEntry() else {
-      preconditionFailure("a ring has no entry right after it was sent off")
-    }
     unsafe entries.prepare(
-      entry, command: RingProtocol.commitAndFetch, slot: slot, file: file,
-      data: RingOwner.transport | UInt64(slot))
+      ring.nextEntry(), command: RingProtocol.commitAndFetch, slot: slot, file: file,
+      data: tag | UInt64(slot))
   }
 
   /// A slot is free when its answer is committed.
@@ -239,8 +246,12 @@ import Ring
 
   /// Sleeps until there is a completion. When nobody had work for a while, the device is told to relax.
   private func sleep(of worker: Worker) {
-    if isRelaxed || !canRelax { return ring.submitAndWait() }
-    if ring.submitAndWait(seconds: Self.secondsToRelax) { return }
+    let isForDevice = worker.engine.inFlightCount > 0
+    if isRelaxed || !canRelax {
+      ring.wait(isForDevice: isForDevice)
+      return
+    }
+    if ring.wait(isForDevice: isForDevice, seconds: Self.secondsToRelax) { return }
     if server.isStopping { return }
     let idle = monotonicNanoseconds() &- ownWork.latest
     if idle > Self.secondsToRelax * 1_000_000_000 && worker.engine.isIdle {
@@ -263,6 +274,5 @@ import Ring
       sleep(of: worker)
       worker.mailbox.wakeUp()
     }
-    if server.isStopping { worker.hasEnded = true }
   }
 }

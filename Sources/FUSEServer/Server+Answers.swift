@@ -14,10 +14,9 @@ extension Server {
       return unsafe Glibc.writev(descriptor, parts.baseAddress, Int32(parts.count))
     }
     let slot = Int(route.slot)
-    unsafe worker.ringTransport.entries.setAnswer(
-      slot, parts: parts, payload: memory.payload(slot))
+    unsafe worker.transport.setAnswer(slot, parts: parts)
     if CurrentThread.worker === worker {
-      worker.ringTransport.commit(slot)
+      worker.transport.commit(slot)
     } else {
       worker.mailbox.post(.commit(slot))
     }

@@ -92,6 +92,8 @@ public struct MountFailure: Error {
   // Guard of the unchecked Sendable: all is set before the workers start, and theirs alone or atomic afterwards.
   let configuration: ServerConfiguration
   let device: any BlockDevice
+  /// For flushes that no worker makes.
+  let flusher: WaitingQueue
   let volume: any Volume
   /// What writes into fresh space do; the volume's, asked once.
   let zeroing: Zeroing
@@ -140,6 +142,7 @@ public struct MountFailure: Error {
   ) throws(Errno) {
     self.configuration = configuration
     self.device = device
+    flusher = try WaitingQueue(device: device)
     self.volume = volume
     zeroing = volume.zeroing
     self.shape = ShapeSetting(shape)
@@ -165,7 +168,10 @@ public struct MountFailure: Error {
       files: makeControlFiles(), visibility: configuration.control, user: getuid(), group: getgid())
   }
 
-  deinit { if let session = unsafe session { unsafe fuse_session_destroy(session) } }
+  deinit {
+    if sessionDescriptor >= 0 { close(sessionDescriptor) }
+    if let session = unsafe session { unsafe fuse_session_destroy(session) }
+  }
 
   /// Whether the request buffers are in huge pages.
   public var usesHugePages: Bool { memory.isHuge }
@@ -187,7 +193,7 @@ public struct MountFailure: Error {
   func freeze() throws(Errno) {
     frozen.store(true, ordering: .sequentiallyConsistent)
     while counters.sum(.requestsInflight) > 0 { usleep(200) }
-    try device.flush()
+    try flusher.flush()
   }
 
   /// Lets held writes go.
@@ -225,9 +231,11 @@ public struct MountFailure: Error {
     if unsafe fuse_session_mount(session, configuration.mountpoint) != 0 {
       throw MountFailure(message: LibfuseLog.lastLine ?? "the mount was refused")
     }
-    sessionDescriptor = unsafe fuse_session_fd(session)
+    // A number of our own: unmounting closes libfuse's, which may be anybody's file the moment after.
+    let descriptor = unsafe fuse_session_fd(session)
+    sessionDescriptor = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
     var io = LibfuseGaps.callbacks()
-    if unsafe fuse_session_custom_io(session, &io, sessionDescriptor) != 0 {
+    if unsafe sessionDescriptor < 0 || fuse_session_custom_io(session, &io, descriptor) != 0 {
       unsafe fuse_session_unmount(session)
       throw MountFailure(message: "libfuse refused custom I/O")
     }
@@ -326,7 +334,7 @@ public struct MountFailure: Error {
     for thread in threads { pthread_join(thread, nil) }
     threads = []
     if !configuration.isReadOnly {
-      do { try device.flush() } catch {
+      do { try flusher.flush() } catch {
         defects.note("the last flush failed: errno \(error.rawValue)")
       }
     }

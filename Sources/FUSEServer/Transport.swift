@@ -1,6 +1,7 @@
 // How requests reach a worker and answers leave it. There are two ways, and everything else is the same on both.
 
 import DirectIO
+import Glibc
 import Memory
 
 /// A worker's connection with the kernel. Used by the worker's thread only. It is handed its worker with each call and
@@ -14,6 +15,12 @@ protocol Transport: AnyObject {
   /// - Returns: how many requests there were.
   func takeRequests(for worker: Worker) -> Int
 
+  /// Sends off what was prepared for the ring and takes in what is through, unless that leaves with the answers.
+  func sendOff()
+
+  /// Serves a request that another worker has passed on.
+  func servePassed(_ slot: Int, for worker: Worker)
+
   /// Sleeps until there is a request, a completion, a letter, or the mount's end.
   func waitForWork(for worker: Worker)
 
@@ -26,6 +33,13 @@ protocol Transport: AnyObject {
   /// Answers a READ with bytes of the slot's own buffer.
   /// - Parameter offset: where they begin in it.
   func answer(_ slot: Int, unique: UInt64, dataAt offset: Int, byteCount: Int)
+
+  /// Puts an answer in parts, the first of which is the protocol's header, into its slot; it leaves by `commit`. The
+  /// one call that may come from any thread: a slot whose request is being served belongs to whoever answers it.
+  @unsafe func setAnswer(_ slot: Int, parts: UnsafeBufferPointer<iovec>)
+
+  /// Lets the answer leave that lies in a slot.
+  func commit(_ slot: Int)
 
   /// The worker has no more use for a slot.
   func release(_ slot: Int)

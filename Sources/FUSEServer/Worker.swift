@@ -32,6 +32,9 @@ import Volumes
   let server: Server
   let counters: CounterBlock
   let mailbox: Mailbox
+  /// The one ring of this thread, for its transport, its device queue and their timers; nil where io_uring is not to be
+  /// had.
+  let ring: IORing?
   let engine: DirectIOEngine
   /// All slots of the mount; one is in the hands of one worker at a time.
   let slots: UnsafeMutablePointer<RequestSlot>
@@ -63,9 +66,7 @@ import Volumes
     zeroing = server.zeroing
     isReadOnly = server.configuration.isReadOnly
     blockMask = server.device.limits.logicalBlockSize - 1
-    let ring =
-      server.usesRing
-      ? try IORing(entries: 2 * max(memory.slotsPerWorker, 64), isWide: true) : nil
+    ring = try Self.makeRing(server)
     engine = try DirectIOEngine(
       worker: index, buffers: server.buffers, device: server.device, ring: ring,
       gate: server.gate, ledger: server.ledger, defects: server.defects,
@@ -74,10 +75,23 @@ import Volumes
         counters: counters), passThroughLimits: server.configuration.passThroughLimits)
     unsafe slots = .allocate(capacity: memory.slotCount)
     unsafe slots.initialize(repeating: RequestSlot(), count: memory.slotCount)
-    if let ring {
-      transport = try RingTransport(worker: index, server: server, ring: ring)
+    if server.usesRing, let ring {
+      transport = try RingTransport(worker: index, server: server, mailbox: mailbox, ring: ring)
     } else {
-      transport = try DeviceTransport(worker: index, server: server)
+      transport = try DeviceTransport(worker: index, server: server, mailbox: mailbox, ring: ring)
+    }
+  }
+
+  /// A ring, or nil where the kernel has none for us and requests do not come by one.
+  private static func makeRing(_ server: Server) throws(Errno) -> IORing? {
+    do throws(Errno) {
+      return try IORing(
+        entries: 2 * max(server.memory.slotsPerWorker, 64), isWide: server.usesRing)
+    } catch {
+      if server.usesRing { throw error }
+      let isMissing = [ENOSYS, EPERM, EACCES].contains(error.rawValue)
+      if isMissing { return nil }
+      throw error
     }
   }
 
@@ -86,8 +100,16 @@ import Volumes
   }
 
   /// Serves until the mount is gone and everything taken has been given back.
+  ///
+  /// This is the way of all data: completions go to their owners (requests to the transport, the image's to the
+  /// device queue, timers to their filters); requests go down to the engine and its bios to the device queue; what was
+  /// prepared is sent off; the engine takes the bios that are through; and answers leave. Only then is there time to
+  /// sleep.
   func run() {
     while true {
+      // Once the mount is to end nothing new is taken: files that are still open would bring requests for ever.
+      if server.isStopping { hasEnded = true }
+      ring?.dispatch()
       let taken = transport.takeRequests(for: self)
       let progressed = advance()
       if hasEnded && engine.isIdle && !transport.holdsWrites { break }
@@ -104,6 +126,7 @@ import Volumes
     if transport.holdsWrites && (!server.isFrozen || hasEnded) {
       if transport.releaseHeldWrites(for: self) { progressed = true }
     }
+    transport.sendOff()
     if engine.poll() { progressed = true }
     while let finished = engine.nextFinished() { answer(finished) }
     return progressed
@@ -114,18 +137,10 @@ import Volumes
     for letter in mailbox.open() {
       switch letter {
       case .resume(let slot): engine.resume(slot)
-      case .commit(let slot): ringTransport.commit(slot)
-      case .serve(let slot): ringTransport.servePassed(slot, for: self)
+      case .commit(let slot): transport.commit(slot)
+      case .serve(let slot): transport.servePassed(slot, for: self)
       }
     }
     return true
-  }
-
-  /// The transport, for what only rings have.
-  var ringTransport: RingTransport {
-    guard let transport = transport as? RingTransport else {
-      preconditionFailure("a worker without a ring was sent a ring entry")
-    }
-    return transport
   }
 }

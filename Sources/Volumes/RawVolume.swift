@@ -121,7 +121,10 @@ public final class RawVolume: Volume {
     if offset < 0 || length <= 0 { throw .invalidArgument }
     let end = min(offset + length, device.byteCount)
     if end <= offset { return }
-    try device.allocate(mode: mode, offset: offset, length: end - offset)
+    let zeroes = mode & FALLOC_FL_ZERO_RANGE != 0
+    // What would only reserve storage is no bio's business, and is refused as a disk does.
+    if !punches && !zeroes { throw .notSupported }
+    try WaitingQueue(device: device).zero(offset..<end, keepsStorage: zeroes)
     noteWrite(inode)
   }
 

@@ -76,9 +76,11 @@ struct Daemon {
         let recorder = log.recorder
         let mapsMemory = options.usesRing(offersRing: Machine.offersFuseRing)
         return UringDevice(image: image, mapsMemory: mapsMemory) { error in
+          let reason =
+            error == .noMemory ? "`ulimit -l` is too low" : describeErrno(error.rawValue)
           recorder(
-            "the kernel registers no buffers (\(describeErrno(error.rawValue))), which iter=bvec would use; "
-              + "transfers go on as ordinary ones. `ulimit -l` may be too low")
+            "the kernel registers no buffers (\(reason)), which iter=bvec would use; "
+              + "transfers go on as ordinary ones")
         }
       }
     } catch {

@@ -1,18 +1,15 @@
 // A device for tests: bytes in memory, completions in an order drawn from a seed, and errors on request.
 
 import Block
+import Devices
 import IOVector
 import Memory
-import Ring
 import TestSupport
 
-/// Shared bytes behind any number of queues of one thread.
-final class ScriptedDevice: BlockDevice, @unchecked Sendable {
+/// A filter before a device in memory, with any number of queues of one thread.
+final class ScriptedDevice: FilterDevice, @unchecked Sendable {
   // Guard of the unchecked Sendable: a test uses it from one thread.
-  let name = "scripted"
-  var limits: QueueLimits
-  let isReadOnly = false
-  var bytes: [UInt8]
+  private let memory: MemoryDevice
   var generator: SeededGenerator
   /// Every so many transfers fail with EIO; 0 for never.
   var failureInterval = 0
@@ -24,95 +21,92 @@ final class ScriptedDevice: BlockDevice, @unchecked Sendable {
   /// Which sectors were written; nil for a device that calls all of it data.
   var written: [Bool]?
 
-  var byteCount: Int { bytes.count }
+  override var name: String { "scripted" }
+  override var isImmediate: Bool { false }
+  override var limits: QueueLimits {
+    var limits = next.limits
+    limits.dmaAlignment = 511
+    return limits
+  }
+
+  /// What it stores.
+  var bytes: [UInt8] {
+    get { unsafe Array(memory.content) }
+    set { unsafe memory.content.copyBytes(from: newValue) }
+  }
 
   init(byteCount: Int, blockSize: Int, seed: UInt64) {
-    bytes = [UInt8](repeating: 0, count: byteCount)
-    var limits = QueueLimits()
-    limits.logicalBlockSize = blockSize
-    limits.dmaAlignment = 511
-    self.limits = limits
+    memory = MemoryDevice(byteCount: byteCount, blockSize: blockSize)
     generator = SeededGenerator(seed: seed)
+    super.init(next: memory)
   }
 
-  func makeQueue(
-    pool: BioPool, depth: Int, context: MemoryContext, ring: IORing?
+  override func makeQueue(
+    pool: BioPool, depth: Int, context: MemoryContext, ring: AnyObject?
   ) throws(Errno) -> any DeviceQueue {
-    ScriptedQueue(device: self, pool: pool, context: context)
+    ScriptedQueue(
+      device: self,
+      next: try next.makeQueue(pool: pool, depth: depth, context: context, ring: ring), pool: pool)
   }
 
-  func allocate(mode: Int32, offset: Int, length: Int) throws(Errno) { throw .notSupported }
   /// Finds data only, which is all that anybody asks for.
-  func seek(offset: Int, whence: Int32) throws(Errno) -> Int {
+  override func seek(offset: Int, whence: Int32) throws(Errno) -> Int {
     guard let written else { return offset }
     guard let sector = written[(offset / 512)...].firstIndex(of: true) else {
       throw Errno(rawValue: 6)  // ENXIO
     }
     return max(offset, sector * 512)
   }
-  func flush() throws(Errno) {}
 
-  /// Moves a bio's bytes, or fails as the script says.
-  func perform(_ bio: borrowing Bio, pages: PageTable) -> Errno? {
+  override func isHole(at offset: Int, byteCount: Int) -> Bool {
+    isHoleBySeeking(at: offset, byteCount: byteCount)
+  }
+
+  /// Notes what a bio is about to do.
+  /// - Returns: the error that the script has for it.
+  fileprivate func note(_ bio: borrowing Bio) -> Errno? {
+    if bio.operation == .flush {
+      flushes += 1
+      return nil
+    }
     transfers += 1
     if failureInterval > 0 && transfers % failureInterval == 0 { return .ioError }
-    var offset = Int(bio.sector) * 512
+    let offset = Int(bio.sector) * 512
     precondition(offset % limits.logicalBlockSize == 0, "a bio starts within a block")
     precondition(bio.byteCount % limits.logicalBlockSize == 0, "a bio ends within a block")
-    let isWrite = bio.operation == .write || bio.operation == .driverOut
-    if isWrite {
-      for sector in offset / 512..<(offset + bio.byteCount) / 512 { written?[sector] = true }
-    } else {
+    if bio.operation == .read || bio.operation == .driverIn {
       reads += 1
-    }
-    var position = bio.iterator
-    while let vector = bio.nextVector(&position) {
-      let memory = unsafe pages.memory(
-        at: vector.page, offset: Int(vector.offset), length: Int(vector.length))
-      unsafe bytes.withUnsafeMutableBytes { bytes in
-        let place = unsafe UnsafeMutableRawBufferPointer(
-          rebasing: bytes[offset..<offset + memory.count])
-        if isWrite {
-          unsafe place.copyMemory(from: UnsafeRawBufferPointer(memory))
-        } else {
-          unsafe memory.copyMemory(from: UnsafeRawBufferPointer(place))
-        }
-      }
-      offset += memory.count
+    } else {
+      for sector in offset / 512..<(offset + bio.byteCount) / 512 { written?[sector] = true }
     }
     return nil
   }
 }
 
 /// Holds bios back and completes them in random order; the data moves at completion.
-final class ScriptedQueue: DeviceQueue {
+final class ScriptedQueue: FilterQueue {
   private let device: ScriptedDevice
-  private let pool: BioPool
-  private let context: MemoryContext
   private var waiting: [BioIndex] = []
 
-  init(device: ScriptedDevice, pool: BioPool, context: MemoryContext) {
+  init(device: ScriptedDevice, next: any DeviceQueue, pool: BioPool) {
     self.device = device
-    self.pool = pool
-    self.context = context
+    super.init(next: next, pool: pool)
   }
 
-  let isImmediate = false
-  var inFlightCount: Int { waiting.count }
-  func submit(_ bio: consuming Bio) { waiting.append(bio.detach()) }
-  func kick() {}
-  func wait(readable first: Int32, _ second: Int32) {}
+  override var isImmediate: Bool { false }
+  override var inFlightCount: Int { waiting.count + super.inFlightCount }
+  override func submit(_ bio: consuming Bio) { waiting.append(bio.detach()) }
 
-  func nextCompleted() -> Bio? {
+  override func nextCompleted() -> Bio? {
     // Now and then nothing is ready, so that requests pile up.
     if waiting.isEmpty || device.generator.next() % 3 == 0 { return nil }
     let place = Int(device.generator.next() % UInt64(waiting.count))
     let bio = pool.adopt(waiting.remove(at: place))
-    if bio.operation == .flush {
-      device.flushes += 1
-    } else if let error = device.perform(bio, pages: context.pages) {
-      bio.status = error
+    if let error = device.note(bio) {
+      finish(bio, error)
+    } else {
+      next.submit(bio)
     }
-    return bio
+    return super.nextCompleted()
   }
 }

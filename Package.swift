@@ -25,7 +25,7 @@ let package = Package(
     .systemLibrary(name: "CSystem"),
     .systemLibrary(name: "CPassThrough"),
     .target(name: "Memory", swiftSettings: strict),
-    .target(name: "Ring", dependencies: ["Memory", "CUring"], swiftSettings: strict),
+    .target(name: "Ring", dependencies: ["Memory", "CUring", "CSystem"], swiftSettings: strict),
     .target(name: "IOVector", dependencies: ["Memory"], swiftSettings: strict),
     .target(name: "Block", dependencies: ["IOVector", "Memory"], swiftSettings: strict),
     .target(

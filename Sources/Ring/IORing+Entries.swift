@@ -72,7 +72,7 @@ extension IORing {
   @discardableResult
   public func wait(isForDevice: Bool, seconds: Int? = nil) -> Bool {
     if !backlog.isEmpty { return true }
-    if isForDevice || knowsNoIOWait {
+    if isForDevice || knowsNoIOWait || wakeUpDescriptor < 0 {
       let flags = isForDevice ? 0 : RingNumber.enterNoIOWait
       sleep(flags: RingNumber.enterGetEvents | flags, seconds: seconds)
     } else {
@@ -88,7 +88,13 @@ extension IORing {
       _ = unsafe enter(waitingFor: 1, flags: flags)
       return
     }
-    if !hasArgument { return sleepInPoll(seconds: seconds) }
+    // Before Linux 5.11: the ring's own descriptor has a time limit, too.
+    if !hasArgument {
+      submit()
+      var descriptor = unsafe pollfd(fd: ring.pointee.ring_fd, events: Int16(POLLIN), revents: 0)
+      _ = unsafe Glibc.poll(&descriptor, 1, Int32(seconds * 1000))
+      return
+    }
     var time = __kernel_timespec(tv_sec: Int64(seconds), tv_nsec: 0)
     unsafe withUnsafeMutablePointer(to: &time) { time in
       var argument = io_uring_getevents_arg(
@@ -102,15 +108,20 @@ extension IORing {
 
   /// Sleeps as on any descriptor, which a kernel before Linux 6.15 does not take for I/O.
   ///
-  /// Kernel: `io_uring_poll()`, io_uring/io_uring.c.
+  /// Kernel: `io_eventfd_signal()`, io_uring/eventfd.c.
   private func sleepInPoll(seconds: Int?) {
     submit()
-    if isReady { return }
-    var descriptor = unsafe pollfd(fd: ring.pointee.ring_fd, events: Int16(POLLIN), revents: 0)
-    // A signal is reason enough to wake, as in the ring itself.
-    let ready = unsafe Glibc.poll(
-      &descriptor, 1, Int32(seconds ?? -1) &* (seconds == nil ? 1 : 1000))
-    if ready > 0 { submit() }
+    _ = unsafe io_uring_cq_eventfd_toggle(ring, true)
+    // What came before the switch was thrown rings no more.
+    if !hasNews {
+      var descriptor = pollfd(fd: wakeUpDescriptor, events: Int16(POLLIN), revents: 0)
+      // A signal is reason enough to wake, as in the ring itself.
+      _ = unsafe Glibc.poll(&descriptor, 1, seconds.map { Int32($0 * 1000) } ?? -1)
+    }
+    _ = unsafe io_uring_cq_eventfd_toggle(ring, false)
+    var count: UInt64 = 0
+    _ = unsafe read(wakeUpDescriptor, &count, 8)
+    submit()
   }
 
   /// io_uring_enter(2), with flags that liburing cannot pass.

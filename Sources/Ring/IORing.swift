@@ -1,5 +1,6 @@
 // One thread's io_uring: entries go in, completions come out, one system call for a whole batch of both.
 
+import CSystem
 import CUring
 import Glibc
 import Memory
@@ -21,6 +22,8 @@ public struct RingCompletion: Sendable {
   public let isWide: Bool
   /// Whether sleeping need not count as waiting for I/O. Kernel: `IORING_FEAT_NO_IOWAIT`, Linux 6.15.
   let knowsNoIOWait: Bool
+  /// What tells of completions in a sleep that must not count as I/O, on kernels that do not know better; else -1.
+  let wakeUpDescriptor: Int32
   /// Who gets which completion, by tag.
   let owners: FixedTable<OwnerPlace>
   /// Completions that had to be taken out of the kernel's way before their owners could be told, oldest first. Empty
@@ -61,6 +64,7 @@ public struct RingCompletion: Sendable {
     }
     self.knowsNoIOWait =
       knowsNoIOWait && (unsafe ring.pointee.features & RingNumber.featureNoIOWait != 0)
+    unsafe wakeUpDescriptor = self.knowsNoIOWait ? -1 : Self.makeWakeUp(for: ring)
     owners = FixedTable(count: RingNumber.ownerPlaces) { _ in OwnerPlace() }
     let places = unsafe Int(ring.pointee.sq.ring_entries)
     times = FixedTable(count: places, repeating: __kernel_timespec(tv_sec: 0, tv_nsec: 0))
@@ -85,8 +89,22 @@ public struct RingCompletion: Sendable {
     return unsafe result == -EINVAL ? io_uring_queue_init(entries, ring, wide) : result
   }
 
+  /// An eventfd that the ring rings while that is switched on, or -1. The ring's own descriptor would not do: of work
+  /// that is put off until this thread asks for it, who polls that hears nothing.
+  private static func makeWakeUp(for ring: UnsafeMutablePointer<io_uring>) -> Int32 {
+    let descriptor = eventfd(0, EXTRACTFS_EFD_FLAGS)
+    if descriptor < 0 { return -1 }
+    if unsafe io_uring_register_eventfd(ring, descriptor) != 0 {
+      close(descriptor)
+      return -1
+    }
+    _ = unsafe io_uring_cq_eventfd_toggle(ring, false)
+    return descriptor
+  }
+
   deinit {
     unsafe io_uring_queue_exit(ring)
+    if wakeUpDescriptor >= 0 { close(wakeUpDescriptor) }
     unsafe ring.deallocate()
   }
 

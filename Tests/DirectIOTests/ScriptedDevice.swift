@@ -24,10 +24,10 @@ final class ScriptedDevice: FilterDevice, @unchecked Sendable {
   override var name: String { "scripted" }
   override var isImmediate: Bool { false }
   override var limits: QueueLimits {
-    var limits = next.limits
-    limits.dmaAlignment = 511
-    return limits
+    get { ownLimits }
+    set { ownLimits = newValue }
   }
+  private var ownLimits: QueueLimits
 
   /// What it stores.
   var bytes: [UInt8] {
@@ -37,6 +37,8 @@ final class ScriptedDevice: FilterDevice, @unchecked Sendable {
 
   init(byteCount: Int, blockSize: Int, seed: UInt64) {
     memory = MemoryDevice(byteCount: byteCount, blockSize: blockSize)
+    ownLimits = memory.limits
+    ownLimits.dmaAlignment = 511
     generator = SeededGenerator(seed: seed)
     super.init(next: memory)
   }

@@ -55,6 +55,8 @@ extension Bio {
   public var index: BioIndex { unsafe BioIndex(rawValue: slot.pointee.index) }
   /// Flags: the cleanup mode, and whether the table is shared.
   public var flags: BioFlags { unsafe slot.pointee.flags }
+  /// Sets flags that say how the device is to carry the bio out. To be called before it is submitted.
+  public func insertFlags(_ added: BioFlags) { unsafe slot.pointee.flags.formUnion(added) }
   /// What is asked of the device.
   public var operation: BioOperation { unsafe slot.pointee.operation }
   /// A value of the caller's: the request that the bio belongs to.

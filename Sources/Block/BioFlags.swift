@@ -25,6 +25,16 @@ public struct BioFlags: OptionSet, Equatable, Hashable, Sendable {
   @inlinable public static var pageReffed: BioFlags { BioFlags(rawValue: 0x2) }
   /// The segment table belongs to somebody else. Kernel: `BIO_CLONED`.
   @inlinable public static var cloned: BioFlags { BioFlags(rawValue: 0x4) }
+  /// What was written before is made durable first. Kernel: `REQ_PREFLUSH`.
+  @inlinable public static var preflush: BioFlags { BioFlags(rawValue: 0x8) }
+  /// The bio's own data is durable at its end. Kernel: `REQ_FUA`.
+  @inlinable public static var fua: BioFlags { BioFlags(rawValue: 0x10) }
+  /// Blocks that become zeroes keep their storage. Kernel: `REQ_NOUNMAP`.
+  @inlinable public static var noUnmap: BioFlags { BioFlags(rawValue: 0x20) }
+  /// The transfer goes through the host's page cache.
+  @inlinable public static var cached: BioFlags { BioFlags(rawValue: 0x40) }
+  /// The one segment lies in memory that devices can register beforehand.
+  @inlinable public static var registered: BioFlags { BioFlags(rawValue: 0x80) }
 
   /// How pages are released: `.pin`, `.get`, or not at all.
   ///

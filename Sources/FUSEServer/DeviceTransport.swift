@@ -117,7 +117,7 @@ import Memory
     let length =
       max(MessageLayout.dataHeader + server.memory.maxIOBytes, MessageLayout.minimumReceive)
     return unsafe server.memory.map.table.memory(
-      at: worker.engine.payloadPage(slot).advanced(by: -1),
+      at: worker.engine.payloadPage(Slot(slot)).advanced(by: -1),
       offset: pageSize + shift - MessageLayout.dataHeader, length: length)
   }
 

@@ -1,6 +1,7 @@
 // What other threads have to tell a worker.
 
 import CSystem
+import DirectIO
 import Glibc
 import Memory
 import Synchronization
@@ -8,7 +9,7 @@ import Synchronization
 /// A message to a worker; numbers are request slots.
 enum Letter {
   /// The write gate has let a parked request in.
-  case resume(Int)
+  case resume(Slot)
   /// Another thread has put a request's answer in its place: it can leave.
   case commit(Int)
   /// Another worker passes a request on that it has not looked at.

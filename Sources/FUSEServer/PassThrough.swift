@@ -133,17 +133,18 @@ extension Worker {
     var shape = server.shape.current
     if shape.kind != .iovec { shape.kind = .ubuf }
     unsafe engine.start(
-      slot,
+      Slot(slot),
       DirectRequest(
-        isWrite: call.isWrite, unique: slots[slot].unique, inode: RawVolume.diskInode,
+        isWrite: call.isWrite, unique: RequestNumber(slots[slot].unique),
+        inode: RawVolume.diskInode,
         fileOffset: call.deviceOffset, deviceOffset: call.deviceOffset, length: call.byteCount,
         dataOffset: slots[slot].dataOffset + Int(call.header.offset), shape: shape,
-        isPassThrough: true))
+        isPassThrough: true, gate: server.gate))
   }
 
   /// Answers a pass-through request whose I/O is through, and frees its slot.
   func answerPassThrough(_ finished: FinishedRequest) {
-    let index = finished.index
+    let index = finished.slot.number
     guard var call = unsafe slots[index].passThrough, let request = unsafe slots[index].flushRequest
     else { preconditionFailure("a pass-through request has lost its caller") }
     unsafe slots[index].passThrough = nil
@@ -154,7 +155,7 @@ extension Worker {
       counters.add(.ioErrors, 1)
       unsafe fuse_reply_err(request, error.rawValue)
     } else {
-      let (mapped, copied) = engine.passThroughBytes(index)
+      let (mapped, copied) = engine.passThroughBytes(finished.slot)
       call.header.mapped_bytes = UInt32(mapped)
       call.header.copied_bytes = UInt32(copied)
       if call.isWrite {
@@ -165,14 +166,14 @@ extension Worker {
       }
     }
     CurrentThread.route = .none
-    engine.release(index)
+    engine.release(finished.slot)
     transport.release(index)
   }
 
   /// The caller's buffer in a slot, shifted as all requests of the mount are.
   private func passThroughBuffer(_ slot: Int) -> UnsafeMutableRawBufferPointer {
     unsafe server.memory.map.table.memory(
-      at: engine.payloadPage(slot), offset: slots[slot].dataOffset,
+      at: engine.payloadPage(Slot(slot)), offset: slots[slot].dataOffset,
       length: Int(EXTRACTFS_PASSTHROUGH_BUFFER))
   }
 }

@@ -159,7 +159,7 @@ public struct MountFailure: Error {
     ledger = Ledger(lineCount: configuration.workerCount * configuration.slotsPerWorker)
     defects = DefectLog()
     gate = WriteGate { [unowned self] waiter in
-      workers[waiter.worker].mailbox.post(.resume(waiter.request))
+      workers[waiter.worker].mailbox.post(.resume(waiter.slot))
     }
     control = ControlDirectory(
       files: makeControlFiles(), visibility: configuration.control, user: getuid(), group: getgid())

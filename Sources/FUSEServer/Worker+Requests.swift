@@ -81,19 +81,20 @@ extension Worker {
         unsafe slots[slot].dataOffset = request.offset & blockMask
       }
       unsafe engine.start(
-        slot,
+        Slot(slot),
         DirectRequest(
-          isWrite: request.isWrite, unique: request.unique, inode: request.inode,
+          isWrite: request.isWrite, unique: RequestNumber(request.unique), inode: request.inode,
           fileOffset: request.offset, deviceOffset: extent.deviceOffset, length: length,
-          dataOffset: slots[slot].dataOffset, shape: shape, zeroing: zeroing))
+          dataOffset: slots[slot].dataOffset, shape: shape, zeroing: zeroing,
+          gate: server.gate))
     } catch {
-      answer(FinishedRequest(index: slot, error: error, latencyNanoseconds: 0))
+      answer(FinishedRequest(slot: Slot(slot), error: error, latencyNanoseconds: 0))
     }
   }
 
   /// Answers a request whose I/O is through, and frees its slot.
   func answer(_ finished: FinishedRequest) {
-    let index = finished.index
+    let index = finished.slot.number
     let slot = unsafe slots[index]
     if slot.passThrough != nil { return answerPassThrough(finished) }
     if let flush = unsafe slot.flushRequest {
@@ -118,7 +119,7 @@ extension Worker {
       transport.answer(
         index, unique: slot.unique, dataAt: slot.dataOffset, byteCount: slot.requestedBytes)
     }
-    engine.release(index)
+    engine.release(finished.slot)
     counters.record(finished.latencyNanoseconds, in: .latencyNanoseconds)
     transport.release(index)
   }
@@ -132,7 +133,7 @@ extension Worker {
     CurrentThread.route = route
     // libfuse reads structures in place: a shifted buffer is moved to where they are aligned.
     let start = unsafe server.memory.map.table.memory(
-      at: engine.payloadPage(slot).advanced(by: -1), offset: 0,
+      at: engine.payloadPage(Slot(slot)).advanced(by: -1), offset: 0,
       length: max(pageSize + MessageLayout.minimumReceive, bytes.count))
     let aligned = Int(bitPattern: bytes.baseAddress) % 8 == 0
     if !aligned, let target = start.baseAddress, let source = bytes.baseAddress {
@@ -150,6 +151,6 @@ extension Worker {
   /// Starts a flush for the libfuse request that is being served on this thread.
   func startFlush(answering request: fuse_req_t) {
     unsafe slots[currentSlot].flushRequest = unsafe request
-    engine.startFlush(currentSlot)
+    engine.startFlush(Slot(currentSlot))
   }
 }

@@ -68,7 +68,7 @@ import Volumes
       ? try IORing(entries: 2 * max(memory.slotsPerWorker, 64), isWide: true) : nil
     engine = try DirectIOEngine(
       worker: index, buffers: server.buffers, device: server.device, ring: ring,
-      gate: server.gate, ledger: server.ledger, defects: server.defects,
+      ledger: server.ledger, defects: server.defects,
       context: MemoryContext(
         pages: memory.map.table, user: memory.space.view, kernel: .linear, era: .v8,
         counters: counters), passThroughLimits: server.configuration.passThroughLimits)

@@ -136,7 +136,7 @@ final class LabDisk: BlockDevice, @unchecked Sendable {
   var byteCount: Int { bytes.count }
 
   init(byteCount: Int, blockSize: Int, seed: UInt64) {
-    var generator = LabGenerator(seed: seed)
+    var generator = SeededGenerator(seed: seed)
     // No byte is zero, so that data is never mistaken for memory that nobody wrote.
     let words = (0..<byteCount / 8).map { _ in generator.next() | 0x0101_0101_0101_0101 }
     bytes = unsafe words.withUnsafeBytes { unsafe Array($0) }
@@ -201,21 +201,6 @@ private final class LabQueue: DeviceQueue {
     let bio = pool.adopt(waiting.removeFirst())
     disk.perform(bio, pages: pages)
     return bio
-  }
-}
-
-/// Numbers that depend on a seed alone (splitmix64).
-struct LabGenerator: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var value = state
-    value = (value ^ (value >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    value = (value ^ (value >> 27)) &* 0x94d0_49bb_1331_11eb
-    return value ^ (value >> 31)
   }
 }
 

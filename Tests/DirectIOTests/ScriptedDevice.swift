@@ -24,7 +24,14 @@ final class ScriptedDevice: BlockDevice, @unchecked Sendable {
   /// Which sectors were written; nil for a device that calls all of it data.
   var written: [Bool]?
 
-  var byteCount: Int { bytes.count }
+  /// Every bio in the order in which they ended, if it is asked for.
+  var record: [RecordedBio]?
+  /// The most bios under way.
+  var mostInFlight = 0
+  /// A size without bytes behind it, for bios that are only recorded.
+  var pretendedByteCount: Int?
+
+  var byteCount: Int { pretendedByteCount ?? bytes.count }
 
   init(byteCount: Int, blockSize: Int, seed: UInt64) {
     bytes = [UInt8](repeating: 0, count: byteCount)
@@ -59,7 +66,12 @@ final class ScriptedDevice: BlockDevice, @unchecked Sendable {
     var offset = Int(bio.sector) * 512
     precondition(offset % limits.logicalBlockSize == 0, "a bio starts within a block")
     precondition(bio.byteCount % limits.logicalBlockSize == 0, "a bio ends within a block")
+    if bio.operation.hasNoSegments { return clear(bio, at: offset) }
     let isWrite = bio.operation == .write || bio.operation == .driverOut
+    if bio.flags.contains(.cached) {
+      let isWhole = bio.byteCount % pageSize == 0 || offset + bio.byteCount >= byteCount
+      precondition(offset % pageSize == 0 && isWhole, "a page of the host is shared")
+    }
     if isWrite {
       for sector in offset / 512..<(offset + bio.byteCount) / 512 { written?[sector] = true }
     } else {
@@ -84,6 +96,32 @@ final class ScriptedDevice: BlockDevice, @unchecked Sendable {
   }
 }
 
+/// What a device was asked.
+struct RecordedBio: Equatable {
+  let operation: BioOperation
+  let offset: Int
+  let byteCount: Int
+  let flags: BioFlags
+}
+
+extension ScriptedDevice {
+  /// Makes a range zeroes, or, if it is discarded, what nobody can mistake for data.
+  private func clear(_ bio: borrowing Bio, at offset: Int) -> Errno? {
+    if pretendedByteCount != nil { return nil }
+    let value: UInt8 = bio.operation == .discard ? 0xdd : 0
+    let range = offset..<offset + bio.byteCount
+    bytes.replaceSubrange(range, with: repeatElement(value, count: range.count))
+    return nil
+  }
+
+  func note(_ bio: borrowing Bio) {
+    record?.append(
+      RecordedBio(
+        operation: bio.operation, offset: Int(bio.sector) * 512, byteCount: bio.byteCount,
+        flags: bio.flags.subtracting([.pagePinned, .pageReffed, .cloned])))
+  }
+}
+
 /// Holds bios back and completes them in random order; the data moves at completion.
 final class ScriptedQueue: DeviceQueue {
   private let device: ScriptedDevice
@@ -99,7 +137,10 @@ final class ScriptedQueue: DeviceQueue {
 
   let isImmediate = false
   var inFlightCount: Int { waiting.count }
-  func submit(_ bio: consuming Bio) { waiting.append(bio.detach()) }
+  func submit(_ bio: consuming Bio) {
+    waiting.append(bio.detach())
+    device.mostInFlight = max(device.mostInFlight, waiting.count)
+  }
   func kick() {}
   func wait(readable first: Int32, _ second: Int32) {}
 
@@ -108,6 +149,7 @@ final class ScriptedQueue: DeviceQueue {
     if waiting.isEmpty || device.generator.next() % 3 == 0 { return nil }
     let place = Int(device.generator.next() % UInt64(waiting.count))
     let bio = pool.adopt(waiting.remove(at: place))
+    device.note(bio)
     if bio.operation == .flush {
       device.flushes += 1
     } else if let error = device.perform(bio, pages: context.pages) {

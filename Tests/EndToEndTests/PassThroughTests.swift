@@ -1,6 +1,7 @@
 // Pass-through requests on a mount: the subcommand, the examples, and what is refused.
 
 import Foundation
+import Memory
 import TestSupport
 import Testing
 

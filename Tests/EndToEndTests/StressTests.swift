@@ -2,6 +2,7 @@
 // daemon is stopped and goes on, settings change, the mount freezes and thaws.
 
 import Foundation
+import Memory
 import Synchronization
 import TestSupport
 import Testing

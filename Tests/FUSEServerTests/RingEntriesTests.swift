@@ -2,6 +2,7 @@
 
 import CUring
 import Glibc
+import Memory
 import TestSupport
 import Testing
 

@@ -48,8 +48,8 @@ import Memory
   }
 
   func open(for worker: Worker) {
-    if server.configuration.workerCount == server.configuration.processorCount {
-      _ = extractfs_run_on_cpu(UInt32(worker.index))
+    if server.configuration.workerCount == server.configuration.allowedCPUs.count {
+      _ = extractfs_run_on_cpu(UInt32(server.configuration.allowedCPUs[worker.index]))
     }
   }
   func close() {}

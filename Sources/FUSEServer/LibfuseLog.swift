@@ -18,7 +18,7 @@ enum LibfuseLog {
         return unsafe String(cString: buffer.baseAddress!)
       }
       if level == FUSE_LOG_DEBUG {
-        _ = unsafe Glibc.write(STDERR_FILENO, text, text.utf8.count)
+        StreamWriter.log(text, to: STDERR_FILENO)
         return
       }
       LibfuseLog.lines.withLock { lines in

@@ -69,8 +69,8 @@ import Ring
   /// and in cache.
   func open(for worker: Worker) throws(Errno) {
     // Where each CPU has a worker, that one stays on it: a request is then served where its sender runs.
-    if server.configuration.workerCount == server.configuration.processorCount {
-      _ = extractfs_run_on_cpu(UInt32(worker.index))
+    if server.configuration.workerCount == server.configuration.allowedCPUs.count {
+      _ = extractfs_run_on_cpu(UInt32(server.configuration.allowedCPUs[worker.index]))
     }
     let count = memory.slotsPerWorker
     for slot in (worker.index * count..<(worker.index + 1) * count).reversed() {

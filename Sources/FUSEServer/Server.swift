@@ -11,11 +11,13 @@ import Volumes
 
 /// What a mount is to be like; made from the command line.
 public struct ServerConfiguration: Sendable {
-  /// Where to mount; an existing directory.
+  /// Where to mount, for reports: one line.
   public var mountpoint: String
-  /// The image's path, for reports.
+  /// Where to mount, as the system has it: the bytes of an existing directory's path, without the zero at their end.
+  public var mountpointBytes: [UInt8]
+  /// The image's path, for reports: one line.
   public var imagePath: String
-  /// Options handed through to libfuse, as `allow_other`.
+  /// Options handed through to libfuse, as `allow_other`; values as `LibfuseOption` writes them.
   public var fuseOptions: [String]
   /// Whether writes are refused.
   public var isReadOnly: Bool
@@ -33,6 +35,8 @@ public struct ServerConfiguration: Sendable {
   public var processorCount: Int
   /// CPUs that the kernel counts, present or not: it has a queue for each.
   public var possibleCPUCount: Int
+  /// The CPUs that the daemon may run on, by number: what its caller was given, as by `taskset`.
+  public var allowedCPUs: [Int] = []
   /// Whether every request is traced to standard error by libfuse.
   public var isDebugging: Bool
   /// How users meet the control directory.
@@ -54,6 +58,7 @@ public struct ServerConfiguration: Sendable {
     control: ControlDirectory.Visibility, seed: UInt64
   ) {
     self.mountpoint = mountpoint
+    mountpointBytes = Array(mountpoint.utf8)
     self.imagePath = imagePath
     self.fuseOptions = fuseOptions
     self.isReadOnly = isReadOnly
@@ -213,8 +218,7 @@ public struct MountFailure: Error {
   /// Makes libfuse's session and its mount, then takes the reading and writing into our own hands.
   private func openSession() throws(MountFailure) {
     let options =
-      ["fsname=\(configuration.imagePath.replacing(",", with: "\\,"))", "subtype=extractfs"]
-      + (configuration.isReadOnly ? ["ro"] : []) + configuration.fuseOptions
+      ["subtype=extractfs"] + (configuration.isReadOnly ? ["ro"] : []) + configuration.fuseOptions
     LibfuseLog.install()
     unsafe session = unsafe Self.makeSession(
       options: options, isDebugging: configuration.isDebugging,
@@ -222,7 +226,8 @@ public struct MountFailure: Error {
     guard unsafe session != nil else {
       throw MountFailure(message: LibfuseLog.lastLine ?? "libfuse refused the options")
     }
-    if unsafe fuse_session_mount(session, configuration.mountpoint) != 0 {
+    let mountpoint = configuration.mountpointBytes.map { CChar(bitPattern: $0) } + [0]
+    if unsafe fuse_session_mount(session, mountpoint) != 0 {
       throw MountFailure(message: LibfuseLog.lastLine ?? "the mount was refused")
     }
     sessionDescriptor = unsafe fuse_session_fd(session)

@@ -76,6 +76,12 @@ static inline int extractfs_may_run_on_cpu(unsigned cpu) {
 /* fork(2), which Swift withholds. The child is to make system calls and leave by _exit(2), nothing else. */
 static inline pid_t extractfs_fork(void) { return fork(); }
 
+/* close_range(2): closes all descriptors but one. */
+static inline void extractfs_close_all_but(int kept) {
+  if (kept > 0) syscall(SYS_close_range, 0u, (unsigned)kept - 1, 0u);
+  syscall(SYS_close_range, (unsigned)kept + 1, ~0u, 0u);
+}
+
 /* prctl(2) is variadic. */
 static inline int extractfs_set_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0); }
 

@@ -50,7 +50,11 @@ struct ChildProcess {
   static func fork(_ body: (_ output: Int32) -> Int32) -> ChildProcess? {
     guard let pipe = makePipe() else { return nil }
     let pid = extractfs_fork()
-    if pid == 0 { _exit(body(pipe.write)) }
+    if pid == 0 {
+      // One that is left behind must not keep the caller's pipes open: its reader would wait for it.
+      extractfs_close_all_but(pipe.write)
+      _exit(body(pipe.write))
+    }
     close(pipe.write)
     if pid < 0 {
       close(pipe.read)

@@ -44,9 +44,9 @@ enum Holders {
 
   // MARK: Processes
 
-  /// The processes that can be seen, oldest first, without this one.
+  /// The processes that can be seen, oldest first.
   private static func runningProcesses() -> [String] {
-    names(in: "/proc").compactMap { Int($0) }.filter { $0 != Int(getpid()) }.sorted()
+    names(in: "/proc").compactMap { Int($0) }.sorted()
       .map(String.init)
   }
 

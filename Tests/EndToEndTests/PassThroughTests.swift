@@ -139,7 +139,8 @@ extension EndToEnd {
       }
     }
 
-    @Test("works from C and from Python as the examples show", .needs(.fuse, .directIO))
+    @Test(
+      "works from C and from Python as the examples show", .needs(.fuse, .directIO, .compiler))
     func examples() throws {
       try withMount(options: "block_size=512", imageSizeBytes: 1 << 20) { mount in
         let data = try makeData(mount, "data", count: 4096, seed: 8)

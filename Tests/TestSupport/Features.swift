@@ -24,6 +24,10 @@ public enum Feature: String, CaseIterable, Sendable {
   case memoryFilesystem = "tmpfs on /dev/shm"
   /// FUSE over io_uring, switched on. A kernel that cannot have it lacks nothing.
   case fuseRing = "FUSE over io_uring (enable_uring of the fuse module)"
+  /// What examples in C are compiled with.
+  case compiler = "a C compiler (cc)"
+  /// What shows the code of an executable.
+  case disassembler = "binutils' objdump"
   /// Kernel counters of pinned pages, which root may refresh.
   case pinCounters = "nr_foll_pin_acquired in /proc/vmstat"
 
@@ -40,6 +44,8 @@ public enum Feature: String, CaseIterable, Sendable {
     case .directIO: Self.directIOWorks
     case .pinningFilesystem: Self.filesystemPins
     case .root: geteuid() == 0
+    case .compiler: Self.inPath("cc")
+    case .disassembler: Self.inPath("objdump")
     case .memoryFilesystem: Self.typeOfFilesystem(memoryDirectory) == "tmpfs"
     case .fuseRing: Self.fuseRingState == .on
     case .pinCounters:
@@ -72,6 +78,26 @@ public enum Feature: String, CaseIterable, Sendable {
 
   /// Whether every machine where nothing may be skipped has it.
   public var isExpected: Bool { self != .fuseRing || Self.fuseRingState != .unknown }
+
+  /// Whether the kernel pins the pages of a program that does direct I/O on a FUSE mount.
+  ///
+  /// It does since it takes them by `iov_iter_extract_pages()` (fuse_get_user_pages(), fs/fuse/file.c, v6.9);
+  /// before that it took references, which nothing counts. So it is tried, on a mount whose daemon
+  /// transfers nothing and pins nothing itself. The least of three tries counts, since others may pin meanwhile.
+  /// - Throws: what a mount or the counters throw, where the machine has none.
+  public static func clientIsPinned() throws -> Bool {
+    let pages = 256
+    return try withMount(options: "backend=null", imageSizeBytes: pages * 4096) { mount in
+      let disk = try OpenFile(mount.disk, .direct)
+      let buffer = AlignedBuffer(count: pages * 4096)
+      let pinned = try (0..<3).map { _ in
+        let before = try KernelPins.read()
+        try disk.read(into: buffer, count: buffer.count, at: 0)
+        return try KernelPins.read().acquired - before.acquired
+      }
+      return pinned.allSatisfy { $0 >= pages }
+    }
+  }
 
   private static func inPath(_ program: String) -> Bool {
     let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"

@@ -16,8 +16,8 @@ public enum Feature: String, CaseIterable, Sendable {
   /// Direct I/O in the directory where tests keep their files.
   case directIO = "O_DIRECT on the temporary directory"
   /// A filesystem there for which the kernel pins pages: ext4, XFS, Btrfs or an overlay of these, not
-  /// tmpfs.
-  case pinningFilesystem = "ext4, XFS or Btrfs below the temporary directory"
+  /// tmpfs, and a kernel that does so for a file's direct I/O (v6.5); before, it took references.
+  case pinningFilesystem = "pins for direct I/O below the temporary directory (ext4, XFS, Btrfs)"
   /// The rights of root, for chattr, drop_caches and stat_refresh.
   case root
   /// A filesystem in memory.
@@ -83,19 +83,12 @@ public enum Feature: String, CaseIterable, Sendable {
   ///
   /// It does since it takes them by `iov_iter_extract_pages()` (fuse_get_user_pages(), fs/fuse/file.c, v6.9);
   /// before that it took references, which nothing counts. So it is tried, on a mount whose daemon
-  /// transfers nothing and pins nothing itself. The least of three tries counts, since others may pin meanwhile.
+  /// transfers nothing and pins nothing itself.
   /// - Throws: what a mount or the counters throw, where the machine has none.
   public static func clientIsPinned() throws -> Bool {
-    let pages = 256
-    return try withMount(options: "backend=null", imageSizeBytes: pages * 4096) { mount in
-      let disk = try OpenFile(mount.disk, .direct)
-      let buffer = AlignedBuffer(count: pages * 4096)
-      let pinned = try (0..<3).map { _ in
-        let before = try KernelPins.read()
-        try disk.read(into: buffer, count: buffer.count, at: 0)
-        return try KernelPins.read().acquired - before.acquired
-      }
-      return pinned.allSatisfy { $0 >= pages }
+    let buffer = AlignedBuffer(count: 1 << 20)
+    return try withMount(options: "backend=null", imageSizeBytes: buffer.count) { mount in
+      try everyReadPins(OpenFile(mount.disk, .direct), into: buffer)
     }
   }
 
@@ -114,8 +107,31 @@ public enum Feature: String, CaseIterable, Sendable {
 
   private static let filesystemPins: Bool = {
     let name = typeOfFilesystem(scratchDirectory)
-    return ["ext2/ext3", "xfs", "btrfs", "overlayfs"].contains(name)
+    return ["ext2/ext3", "xfs", "btrfs", "overlayfs"].contains(name) && (try? filePins()) ?? true
   }()
+
+  /// Whether the kernel's counters see the pages of direct reads of a file.
+  /// - Throws: what the counters throw, where they cannot be read.
+  private static func filePins() throws -> Bool {
+    try withTemporaryDirectory { directory in
+      let buffer = AlignedBuffer(count: 1 << 20)
+      let path = directory.appending(path: "probe").path
+      // Real blocks: a hole is read without touching the device.
+      let file = try OpenFile(path, [.write, .create])
+      try file.write(from: buffer, count: buffer.count, at: 0)
+      try file.synchronize()
+      return try everyReadPins(OpenFile(path, .direct), into: buffer)
+    }
+  }
+
+  /// Whether each of three direct reads pins the whole buffer; others may pin meanwhile as well.
+  private static func everyReadPins(_ file: OpenFile, into buffer: AlignedBuffer) throws -> Bool {
+    try (0..<3).allSatisfy { _ in
+      let before = try KernelPins.read()
+      try file.read(into: buffer, count: buffer.count, at: 0)
+      return try KernelPins.read().acquired - before.acquired >= buffer.count / 4096
+    }
+  }
 
   /// The name that stat(1) has for it.
   private static func typeOfFilesystem(_ directory: URL) -> String {

@@ -43,7 +43,7 @@ extension EndToEnd {
     @Test(
       "moves blocks both ways, mapped where the address suits and copied where not",
       .needs(.fuse, .directIO),
-      arguments: [(0, true), (512, true), (4096, true), (100, false), (4097, false)])
+      arguments: [(0, true), (512, true), (4096, true), (101, false), (4097, false)])
     func moves(offset: Int, isMapped: Bool) throws {
       try withMount(options: "block_size=512", imageSizeBytes: 4 << 20) { mount in
         let count = 100 * 512

@@ -73,7 +73,7 @@ extension EndToEnd {
     func limits() throws {
       for (options, bios, mapped) in [
         ("max_segments=1,max_segment_size=4096", 3, 12288), ("max_segment_size=4096", 1, 12288),
-        ("iter=iovec,segs=5,virt_boundary=4096", 1, 0), ("misalign=100", 1, 0),
+        ("iter=iovec,segs=5,virt_boundary=4096", 1, 0), ("misalign=101", 1, 0),
         ("era=get,misalign=512", 1, 12288),
       ] {
         try withMount(options: "block_size=512,\(options)", imageSizeBytes: 1 << 20) { mount in

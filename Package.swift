@@ -63,7 +63,9 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ], swiftSettings: strict),
-    .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
+    .target(
+      name: "TestSupport", dependencies: ["CSystem"], path: "Tests/TestSupport",
+      swiftSettings: strict),
     .testTarget(name: "MemoryTests", dependencies: ["Memory"], swiftSettings: strict),
     .testTarget(
       name: "IOVectorTests", dependencies: ["IOVector", "Memory"], swiftSettings: strict),
@@ -87,6 +89,7 @@ let package = Package(
       name: "LabsTests", dependencies: ["Labs", "Block", "IOVector", "Memory", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
-      name: "EndToEndTests", dependencies: ["TestSupport", "extractfs"], swiftSettings: strict),
+      name: "EndToEndTests", dependencies: ["TestSupport", "CSystem", "extractfs"],
+      swiftSettings: strict),
   ]
 )

@@ -84,8 +84,9 @@ extension EndToEnd {
       "let the control directory be archived while I/O goes on", .needs(.fuse, .fio, .directIO),
       arguments: Transport.present,
       [
-        "tar cf - .extractfs | wc -c", "cp -a .extractfs ../copy", "tar cf - --format=pax .",
-        "for name in $(ls .extractfs); do test $(stat -c %s .extractfs/$name) -ge 0; done",
+        "tar cf - .extractfs | wc -c", "tar cf - --format=pax . | wc -c",
+        "cp -a .extractfs ../copy && rm -r ../copy",
+        "tar cf ../archive .extractfs && tar xf ../archive -C .. && rm -r ../.extractfs",
       ])
     func archives(transport: String, command: String) throws {
       let options = "transport=\(transport),control=visible"
@@ -95,14 +96,13 @@ extension EndToEnd {
           "--ioengine=libaio", "--iodepth=16", "--time_based", "--runtime=100",
           "--allow_file_create=0", "--name=load",
         ])
-        defer { load.kill() }
+        defer { load.end() }
         let before = try mount.statistics()
         while try mount.statistics().change(of: "requests_read", since: before) < 100 {}
         for _ in 0..<5 {
           let result = try run(
             ["bash", "-o", "pipefail", "-c", command], in: mount.directory, limitSeconds: 60)
           #expect(result.exitCode == 0 && result.errors == "", "\(result)")
-          try? FileManager.default.removeItem(atPath: mount.image.path + "/../copy")
         }
       }
     }

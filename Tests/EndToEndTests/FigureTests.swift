@@ -11,7 +11,7 @@ extension EndToEnd {
     /// The least growth of the kernel's pins over several tries: others on the machine pin pages as well.
     private func pinsTaken(by body: () throws -> Void) throws -> Int {
       var least = Int.max
-      for _ in 0..<30 where least > 0 {
+      for _ in 0..<8 where least > 0 {
         let before = try KernelPins.read()
         try body()
         least = min(least, try KernelPins.read().acquired - before.acquired)

@@ -177,7 +177,7 @@ extension EndToEnd {
             "fio", "--filename=\(mount.disk)", "--direct=1", "--rw=randread", "--size=64M",
             "--time_based", "--runtime=100", "--thread", "--allow_file_create=0", "--name=load",
           ] + load.split(separator: " ").map(String.init))
-        defer { readers.kill() }
+        defer { readers.end() }
         while try mount.statistics().change(of: "requests_read", since: before) < 1000 {}
         for _ in 0..<4 {
           let looker = Background(again: true) { _ in

@@ -168,8 +168,8 @@ extension PosixTable {
         mapping.read(into: found, count: 8192, at: round * 8192)
         try require(holdsOnly(value, found), "round \(round)")
         found.fill(with: value &+ 100)
-        mapping.write(from: found, count: 100, at: round * 8192)
-        try require(try holdsOnly(value &+ 100, direct.content(count: 100, at: round * 8192)))
+        mapping.write(from: found, count: 4096, at: round * 8192)
+        try require(try holdsOnly(value &+ 100, direct.content(count: 4096, at: round * 8192)))
       }
     },
   ]

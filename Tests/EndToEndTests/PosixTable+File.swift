@@ -147,9 +147,11 @@ extension PosixTable {
         try file.fill(9, count: 1 << 20)
         try file.change(mode, at: 4097, count: 20000)
         for reader in [file, direct] {
-          try require(try holdsOnly(9, reader.content(count: 4097)), "\(mode) before")
-          try require(try holdsOnly(0, reader.content(count: 20000, at: 4097)), "\(mode)")
-          try require(try holdsOnly(9, reader.content(count: 10000, at: 24097)), "\(mode) after")
+          let found = try reader.content(count: 65536)
+          let isRight = (0..<65536).allSatisfy {
+            found[$0] == ((4097..<24097).contains($0) ? 0 : 9)
+          }
+          try require(isRight, "\(mode)")
         }
       }
       try require(try file.sizeBytes() == PosixPlace.fileBytes)
@@ -230,7 +232,13 @@ extension PosixTable {
         try onThreads(4) { index in
           let file = try OpenFile(place.file, flags)
           for step in 0..<64 {
-            try file.fill(UInt8(index + 1), count: 250, at: step * 1000 + index * 250)
+            let offset = step * 1000 + index * 250
+            do { try file.fill(UInt8(index + 1), count: 250, at: offset) } catch let failure
+              as SystemFailure where failure.code == EINVAL && flags.contains(.direct)
+            {
+              // Many filesystems want whole blocks.
+              try OpenFile(place.file, .write).fill(UInt8(index + 1), count: 250, at: offset)
+            }
           }
         }
         let found = try OpenFile(place.file).content(count: 64000)

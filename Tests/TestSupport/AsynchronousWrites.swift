@@ -56,7 +56,9 @@ public final class AsynchronousQueue {
     let events = AlignedBuffer(count: count * 32)
     var results: [Int] = []
     while results.count < count {
-      let found = try system(SYS_io_getevents, context, 1, count - results.count, events, 0)
+      let found = try retrying(EINTR) {
+        try system(SYS_io_getevents, context, 1, count - results.count, events, 0)
+      }
       for index in 0..<found { results.append(Int(events.load(index * 32 + 16, as: Int64.self))) }
     }
     return results
@@ -113,8 +115,17 @@ public final class SmallRing {
       withNumber(64, index: index) { $0 = 0 }
       tail += 1
     }
-    try system(SYS_io_uring_enter, descriptor, 1, 1, 1, 0, 0)
+    // A signal may come before the entry is taken, or while its answer is awaited.
+    try retrying(EINTR) {
+      try system(SYS_io_uring_enter, descriptor, number(44) - number(40), 1, 1, 0, 0)
+    }
     return takeAnswer()
+  }
+
+  private func number(_ parameter: Int) -> Int {
+    var found: UInt32 = 0
+    withNumber(parameter) { found = $0 }
+    return Int(found)
   }
 
   private func takeAnswer() -> Int {
@@ -144,7 +155,9 @@ public enum WriteInterface: String, CaseIterable, Sendable {
       vector.store(buffer.address(), at: 0)
       vector.store(UInt64(count), at: 8)
       do {
-        return try system(SYS_pwritev2, file, vector, 1, offset, 0, flags)
+        return try retrying(EINTR) {
+          try system(SYS_pwritev2, file, vector, 1, offset, 0, flags)
+        }
       } catch { return -Int(error.code) }
     case .libaio:
       let queue = try AsynchronousQueue(depth: 1)

@@ -115,6 +115,14 @@ public final class Background: Sendable {
   }
 }
 
+extension ClientProcess {
+  /// Ends the program and waits until it has gone, so that it keeps no mount busy.
+  public func end() {
+    kill()
+    _ = try? wait(limitSeconds: 10)
+  }
+}
+
 extension FuseConnection {
   /// Looks until each of the clients has ended, or requests wait and nothing goes on any more.
   /// - Throws: `TestFailure` after 30 seconds.

@@ -73,6 +73,16 @@ public func system(
   return result
 }
 
+/// Makes a call again for as long as it fails with one of these errors.
+@discardableResult
+public func retrying<Result>(_ codes: CInt..., call: () throws -> Result) throws -> Result {
+  while true {
+    do { return try call() } catch let failure as SystemFailure where codes.contains(failure.code) {
+      sched_yield()
+    }
+  }
+}
+
 /// Turns one argument after the other into a word, and makes the call when all are.
 private func call(
   _ number: Int, _ arguments: ArraySlice<any SystemCallArgument>, _ words: inout [Int]

@@ -99,7 +99,7 @@ extension EndToEnd {
         defer { load.end() }
         let before = try mount.statistics()
         while try mount.statistics().change(of: "requests_read", since: before) < 100 {}
-        for _ in 0..<5 {
+        for _ in 0..<3 {
           let result = try run(
             ["bash", "-o", "pipefail", "-c", command], in: mount.directory, limitSeconds: 60)
           #expect(result.exitCode == 0 && result.errors == "", "\(result)")

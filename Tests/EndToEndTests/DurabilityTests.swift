@@ -100,7 +100,7 @@ extension EndToEnd {
         "dd if=/dev/zero of=disk bs=1M seek=1 count=1 conv=notrunc oflag=direct",
         "dd if=/dev/zero of=disk bs=64k count=20 conv=notrunc oflag=direct",
         "dd if=/dev/zero of=disk bs=512 count=1 conv=notrunc oflag=append",
-        "echo x >>disk",
+        "cat /dev/zero | head -c 5000 | dd of=disk bs=5000 iflag=fullblock conv=notrunc oflag=append",
       ])
     func everyKindEnds(transport: String, command: String) throws {
       try withMount(options: "transport=\(transport)", imageSizeBytes: 1 << 20) { mount in

@@ -143,8 +143,8 @@ extension EndToEnd {
           dd if=mnt/disk of=/dev/null bs=8k count=2 iflag=direct 2>/dev/null
           dd if=/dev/zero of=mnt/disk bs=4k count=3 oflag=direct conv=notrunc 2>/dev/null
           fusermount3 -u mnt; wait
-          test $(grep -c 'READ\\b.*8192' log) -ge 2 || { cat log; exit 1; }
-          test $(grep -c 'WRITE\\b.*4096' log) -ge 3 || { cat log; exit 1; }
+          test $(grep -cw READ log) -ge 2 || { cat log; exit 1; }
+          test $(grep -cw WRITE log) -ge 3 || { cat log; exit 1; }
           """
         defer { forceUnmount(scratch.appending(path: "mnt")) }
         try run(

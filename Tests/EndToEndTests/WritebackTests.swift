@@ -30,11 +30,26 @@ extension EndToEnd {
       }
     }
 
+    /// Asks for the thaw on one CPU, from this process: a program started now would close what this process has open,
+    /// and to close a file is to wait for its changed pages.
     private func thaw(_ mount: Mount, cpu: Int) throws {
-      try run(
-        ["taskset", "-c", "\(cpu)", "sh", "-c", "echo thaw >'\(mount.controlFile("control"))'"],
-        limitSeconds: 20
-      ).checked()
+      let asking = Background { _ in
+        try stayOnCPU(cpu)
+        try mount.control("thaw")
+      }
+      try asking.wait(limitSeconds: 20)
+    }
+
+    /// Runs `body` with the kernel's view of a mount that is frozen already.
+    private func withFrozenMount(
+      _ options: String, _ body: (Mount, FuseConnection) throws -> Void
+    ) throws {
+      try withMount(options: options, imageSizeBytes: 32 << 20, limitSeconds: 60) { mount in
+        try FuseConnection.of(mount) { connection in
+          try mount.control("freeze")
+          try body(mount, connection)
+        }
+      }
     }
 
     @Test(
@@ -42,11 +57,8 @@ extension EndToEnd {
       .needs(.fuse, .directIO, .root), arguments: Transport.present,
       ["max_io=1M", "queue_depth=2,workers=1", "max_io=64K,queue_depth=4"])
     func areHeld(transport: String, options: String) throws {
-      try withMount(
-        options: "\(options),transport=\(transport)", imageSizeBytes: 32 << 20, limitSeconds: 60
-      ) { mount in
+      try withFrozenMount("\(options),transport=\(transport)") { mount, connection in
         let cpu = try allowedCPUs()[0]
-        try mount.control("freeze")
         let client = Background { _ in
           try stayOnCPU(cpu)
           let mapping = try FileMapping(
@@ -54,7 +66,7 @@ extension EndToEnd {
           fill(mapping)
           try mapping.synchronize(count: Self.pages * Self.stepBytes, at: 0)
         }
-        try FuseConnection.of(mount) { try $0.awaitStandstill(orEndOf: [client]) }
+        try connection.awaitStandstill(orEndOf: [client])
         #expect(try lostPages(mount) == Self.pages, "written while frozen")
         try thaw(mount, cpu: cpu)
         try client.wait(limitSeconds: 30)
@@ -66,15 +78,13 @@ extension EndToEnd {
       "all reach the image when nobody waits for them but the kernel's own writeback",
       .needs(.fuse, .directIO, .root), arguments: Transport.present)
     func areHeldForTheKernel(transport: String) throws {
-      try withMount(options: "transport=\(transport)", imageSizeBytes: 32 << 20, limitSeconds: 60) {
-        mount in
+      try withFrozenMount("transport=\(transport)") { mount, connection in
         let disk = try OpenFile(mount.disk, .write)
         let mapping = try FileMapping(of: disk, count: Self.pages * Self.stepBytes)
-        try mount.control("freeze")
         fill(mapping)
         // SYNC_FILE_RANGE_WRITE: started, and not waited for.
         let starter = Background { _ in try system(SYS_sync_file_range, disk, 0, 0, 2) }
-        try FuseConnection.of(mount) { try $0.awaitStandstill(orEndOf: [starter]) }
+        try connection.awaitStandstill(orEndOf: [starter])
         try thaw(mount, cpu: allowedCPUs()[0])
         try starter.wait(limitSeconds: 30)
         try mapping.synchronize(count: Self.pages * Self.stepBytes, at: 0)
@@ -88,13 +98,10 @@ extension EndToEnd {
       .needs(.fuse, .directIO, .root), arguments: Transport.present,
       ["max_io=1M", "queue_depth=2,workers=1"])
     func areHeldBehindPrograms(transport: String, options: String) throws {
-      try withMount(
-        options: "\(options),transport=\(transport)", imageSizeBytes: 32 << 20, limitSeconds: 60
-      ) { mount in
+      try withFrozenMount("\(options),transport=\(transport)") { mount, connection in
         let cpu = try allowedCPUs()[0]
         let mapping = try FileMapping(
           of: OpenFile(mount.disk, .write), count: Self.pages * Self.stepBytes)
-        try mount.control("freeze")
         let writers = (0..<64).map { writer in
           Background { _ in
             try stayOnCPU(cpu)
@@ -110,7 +117,7 @@ extension EndToEnd {
           try stayOnCPU(cpu)
           try disk.synchronize()
         }
-        try FuseConnection.of(mount) { try $0.awaitStandstill(orEndOf: writers + [syncer]) }
+        try connection.awaitStandstill(orEndOf: writers + [syncer])
         try thaw(mount, cpu: cpu)
         for client in writers + [syncer] { try client.wait(limitSeconds: 30) }
         #expect(try lostPages(mount) == 0)

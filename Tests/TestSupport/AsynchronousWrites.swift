@@ -158,7 +158,7 @@ public enum WriteInterface: String, CaseIterable, Sendable {
         return try retrying(EINTR) {
           try system(SYS_pwritev2, file, vector, 1, offset, 0, flags)
         }
-      } catch { return -Int(error.code) }
+      } catch let failure as SystemFailure { return -Int(failure.code) }
     case .libaio:
       let queue = try AsynchronousQueue(depth: 1)
       try queue.write(file, from: buffer, count: count, at: [offset], flags: flags)

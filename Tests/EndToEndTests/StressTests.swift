@@ -62,6 +62,8 @@ private struct StressClient {
   private let sharedStart: Int
   private let direct: OpenFile
   private let buffered: OpenFile
+  /// Made once: Foundation starts no program safely while descriptors come and go.
+  private let ring: SmallRing
   private let shadow = AlignedBuffer(count: regionBytes)
   private let data = AlignedBuffer(count: 256 << 10)
   private var random: SeededGenerator
@@ -73,6 +75,7 @@ private struct StressClient {
     sharedStart = clients * Self.regionBytes
     direct = try OpenFile(mount.disk, [.write, .direct])
     buffered = try OpenFile(mount.disk, .write)
+    ring = try SmallRing()
     random = SeededGenerator(seed: seed &+ UInt64(number))
   }
 
@@ -131,8 +134,11 @@ private struct StressClient {
   private mutating func writeDurably(_ count: Int, at offset: Int) throws {
     let interface = WriteInterface.allCases.randomElement(using: &random)!
     data.fill(count: count, using: &random)
-    let moved = try interface.write(
-      direct, from: data, count: count, at: start + offset, flags: TransferFlags.dataSynchronous)
+    let (place, flags) = (start + offset, TransferFlags.dataSynchronous)
+    let moved =
+      interface == .ring
+      ? try ring.write(direct, from: data, count: count, at: place, flags: flags)
+      : try interface.write(direct, from: data, count: count, at: place, flags: flags)
     if moved < 0 { throw SystemFailure("a durable write", code: CInt(-moved)) }
     try #require(moved == count)
     shadow.replace(at: offset, with: data, count: count)

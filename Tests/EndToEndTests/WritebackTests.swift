@@ -40,14 +40,16 @@ extension EndToEnd {
       try asking.wait(limitSeconds: 20)
     }
 
-    /// Runs `body` with the kernel's view of a mount that is frozen already.
+    /// Runs `body` with the kernel's view of a mount that is frozen already, and its disk, opened before that: to open
+    /// a file is to wait for its changed pages as well.
     private func withFrozenMount(
-      _ options: String, _ body: (Mount, FuseConnection) throws -> Void
+      _ options: String, _ body: (Mount, OpenFile, FuseConnection) throws -> Void
     ) throws {
       try withMount(options: options, imageSizeBytes: 32 << 20, limitSeconds: 60) { mount in
         try FuseConnection.of(mount) { connection in
+          let disk = try OpenFile(mount.disk, .write)
           try mount.control("freeze")
-          try body(mount, connection)
+          try body(mount, disk, connection)
         }
       }
     }
@@ -57,12 +59,11 @@ extension EndToEnd {
       .needs(.fuse, .directIO, .root), arguments: Transport.present,
       ["max_io=1M", "queue_depth=2,workers=1", "max_io=64K,queue_depth=4"])
     func areHeld(transport: String, options: String) throws {
-      try withFrozenMount("\(options),transport=\(transport)") { mount, connection in
+      try withFrozenMount("\(options),transport=\(transport)") { mount, disk, connection in
         let cpu = try allowedCPUs()[0]
         let client = Background { _ in
           try stayOnCPU(cpu)
-          let mapping = try FileMapping(
-            of: OpenFile(mount.disk, .write), count: Self.pages * Self.stepBytes)
+          let mapping = try FileMapping(of: disk, count: Self.pages * Self.stepBytes)
           fill(mapping)
           try mapping.synchronize(count: Self.pages * Self.stepBytes, at: 0)
         }
@@ -78,8 +79,7 @@ extension EndToEnd {
       "all reach the image when nobody waits for them but the kernel's own writeback",
       .needs(.fuse, .directIO, .root), arguments: Transport.present)
     func areHeldForTheKernel(transport: String) throws {
-      try withFrozenMount("transport=\(transport)") { mount, connection in
-        let disk = try OpenFile(mount.disk, .write)
+      try withFrozenMount("transport=\(transport)") { mount, disk, connection in
         let mapping = try FileMapping(of: disk, count: Self.pages * Self.stepBytes)
         fill(mapping)
         // SYNC_FILE_RANGE_WRITE: started, and not waited for.
@@ -98,21 +98,19 @@ extension EndToEnd {
       .needs(.fuse, .directIO, .root), arguments: Transport.present,
       ["max_io=1M", "queue_depth=2,workers=1"])
     func areHeldBehindPrograms(transport: String, options: String) throws {
-      try withFrozenMount("\(options),transport=\(transport)") { mount, connection in
+      try withFrozenMount("\(options),transport=\(transport)") { mount, disk, connection in
         let cpu = try allowedCPUs()[0]
-        let mapping = try FileMapping(
-          of: OpenFile(mount.disk, .write), count: Self.pages * Self.stepBytes)
+        let mapping = try FileMapping(of: disk, count: Self.pages * Self.stepBytes)
+        let direct = try OpenFile(mount.disk, [.write, .direct])
         let writers = (0..<64).map { writer in
           Background { _ in
             try stayOnCPU(cpu)
-            let disk = try OpenFile(mount.disk, [.write, .direct])
             do {
-              try disk.fill(7, count: 4096, at: (16 << 20) + writer * 4096)
+              try direct.fill(7, count: 4096, at: (16 << 20) + writer * 4096)
             } catch let failure as SystemFailure where failure.code == EAGAIN {}
           }
         }
         fill(mapping)
-        let disk = try OpenFile(mount.disk, .write)
         let syncer = Background { _ in
           try stayOnCPU(cpu)
           try disk.synchronize()

@@ -25,15 +25,15 @@ let package = Package(
     .systemLibrary(name: "CSystem"),
     .systemLibrary(name: "CPassThrough"),
     .target(name: "Memory", swiftSettings: strict),
-    .target(name: "Ring", dependencies: ["Memory", "CUring"], swiftSettings: strict),
+    .target(name: "Ring", dependencies: ["Memory", "CUring", "CSystem"], swiftSettings: strict),
     .target(name: "IOVector", dependencies: ["Memory"], swiftSettings: strict),
-    .target(name: "Block", dependencies: ["IOVector", "Memory", "Ring"], swiftSettings: strict),
+    .target(name: "Block", dependencies: ["IOVector", "Memory"], swiftSettings: strict),
     .target(
       name: "Devices", dependencies: ["Block", "Memory", "Ring", "CUring", "CSystem"],
       swiftSettings: strict
     ),
     .target(
-      name: "DirectIO", dependencies: ["Block", "IOVector", "Memory", "Ring"],
+      name: "DirectIO", dependencies: ["Block", "IOVector", "Memory"],
       swiftSettings: strict),
     .target(
       name: "Volumes",
@@ -51,7 +51,7 @@ let package = Package(
     .target(
       name: "Conformance", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),
     .target(
-      name: "Labs", dependencies: ["DirectIO", "Block", "IOVector", "Memory", "Ring"],
+      name: "Labs", dependencies: ["DirectIO", "Devices", "Block", "IOVector", "Memory"],
       swiftSettings: strict),
     .target(
       name: "CoreBench", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),
@@ -63,21 +63,31 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ], swiftSettings: strict),
-    .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
+    .target(
+      name: "TestSupport", dependencies: ["Memory", "CSystem"], path: "Tests/TestSupport",
+      swiftSettings: strict),
     .testTarget(name: "MemoryTests", dependencies: ["Memory"], swiftSettings: strict),
     .testTarget(
       name: "IOVectorTests", dependencies: ["IOVector", "Memory"], swiftSettings: strict),
     .testTarget(
       name: "BlockTests", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),
     .testTarget(
+      name: "DevicesTests",
+      dependencies: ["Devices", "Block", "IOVector", "Memory", "Ring", "CSystem", "TestSupport"],
+      swiftSettings: strict),
+    .testTarget(
       name: "ConformanceTests", dependencies: ["Conformance", "Memory"],
       resources: [.copy("Vectors")], swiftSettings: strict),
     .testTarget(
       name: "DirectIOTests",
-      dependencies: ["DirectIO", "Block", "IOVector", "Memory", "Ring", "TestSupport"],
+      dependencies: ["DirectIO", "Devices", "Block", "IOVector", "Memory", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
       name: "RingTests", dependencies: ["Ring", "Memory", "CUring", "CSystem"],
+      swiftSettings: strict),
+    .testTarget(
+      name: "VolumesTests",
+      dependencies: ["Volumes", "Devices", "DirectIO", "Memory", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
       name: "FUSEServerTests",
@@ -87,6 +97,7 @@ let package = Package(
       name: "LabsTests", dependencies: ["Labs", "Block", "IOVector", "Memory", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
-      name: "EndToEndTests", dependencies: ["TestSupport", "extractfs"], swiftSettings: strict),
+      name: "EndToEndTests", dependencies: ["TestSupport", "Memory", "CSystem", "extractfs"],
+      swiftSettings: strict),
   ]
 )

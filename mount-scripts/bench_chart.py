@@ -16,14 +16,15 @@ sys.dont_write_bytecode = True  # No __pycache__ beside the scripts.
 import bench_report  # noqa: E402
 
 COLOURS = {"extractfs": "#d1495b", "floor": "#edae49", "qemu": "#00798c", "nbdfuse": "#52489c",
-           "bare": "#9a9a9a", "passthrough": "#59a14f", "uncounted": "#f28e8e"}
+           "bare": "#9a9a9a", "passthrough": "#59a14f",
+           "passthrough-best": "#2f6b3a", "uncounted": "#f28e8e"}
 # For contestants that --also has named.
 MORE_COLOURS = ["#8c564b", "#e377c2", "#17becf", "#bcbd22", "#3b5b92"]
 WIDTH, LEFT, RIGHT = 1000, 52, 16
 BAR, GAP = 26, 22
 # A row of jobs: the bars, with room for a label above and below, then the names of the jobs.
 PANEL, LABEL, JOB_NAMES = 220, 14, 26
-LEGEND, LEGEND_LINE, TITLE, HEADING = 118, 18, 30, 26
+LEGEND, LEGEND_LINE, TITLE, HEADING = 118, 18, 48, 26
 
 
 def write(document, path):
@@ -72,6 +73,7 @@ class Chart:
 def draw(document):
     chart = Chart(document)
     parts = [text(LEFT, 20, f"Speed over that of {base_title(chart)} (logarithmic; above 1 is faster)", size=14)]
+    parts.append(text(LEFT, 38, bench_report.machine(document), size=11))
     parts += legend(chart, TITLE)
     y = TITLE + LEGEND_LINE * math.ceil(len(chart.names) / chart.legend_columns)
     for place in chart.places:

@@ -14,13 +14,16 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 EXAMPLE = "/usr/share/doc/libfuse3-dev/examples/passthrough_ll.c"
-KNOWN = ["extractfs", "floor", "passthrough", "qemu", "nbdfuse", "bare", "uncounted"]
+KNOWN = ["extractfs", "floor", "passthrough", "passthrough-best", "qemu", "nbdfuse", "bare", "uncounted"]
 # These take part only if they are asked for by name: a whole build is their price.
 ON_REQUEST = {"uncounted"}
 # Contestants that are left out where these programs are missing, unless they are asked for by name.
 PROGRAMS = {"qemu": ["qemu-storage-daemon"], "nbdfuse": ["nbdfuse", "nbdkit"]}
+# libfuse's example with its defaults, and as fast as it can be: a descriptor of /dev/fuse for each thread, and no
+# caching of attributes and data that its clients, who ask for direct I/O, have no use for.
+PASSTHROUGH = {"passthrough": "", "passthrough-best": ",cache=never"}
 # Programs of others are forgiven for a job that they cannot do.
-OTHERS = {"passthrough", "qemu", "nbdfuse"}
+OTHERS = {*PASSTHROUGH, "qemu", "nbdfuse"}
 MIB = 1 << 20
 
 
@@ -52,7 +55,7 @@ def build(options, cleanup):
         tools["extractfs"] = find_extractfs()
     if "uncounted" in options.contestants:
         tools["uncounted"] = build_uncounted()
-    if "passthrough" in options.contestants:
+    if PASSTHROUGH.keys() & set(options.contestants):
         directory = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="extractfs-bench."))
         tools["passthrough"] = build_passthrough(directory)
     return tools
@@ -160,9 +163,9 @@ def start_all(names, options, tools, directory, cleanup):
             # These mount one file over another.
             open(mountpoint, "wb").close()
             command, file = program_command(name, image, mountpoint), mountpoint
-        elif name == "passthrough":
+        elif name in PASSTHROUGH:
             os.mkdir(mountpoint)
-            command = [tools["passthrough"], "-f", "-o", f"source={source}", mountpoint]
+            command = passthrough_command(name, source, mountpoint, tools)
             file = os.path.join(mountpoint, "image")
         else:
             os.mkdir(mountpoint)
@@ -173,6 +176,11 @@ def start_all(names, options, tools, directory, cleanup):
         cleanup.callback(daemon.stop)
         started[name] = (file, daemon)
     return started
+
+
+def passthrough_command(name, source, mountpoint, tools):
+    best = ["-o", "clone_fd"] if name == "passthrough-best" else []
+    return [tools["passthrough"], "-f", *best, "-o", f"source={source}{PASSTHROUGH[name]}", mountpoint]
 
 
 def program_command(name, image, mountpoint):

@@ -24,9 +24,10 @@ extension Bio {
     unsafe front.pointee.operation = operation
     unsafe front.pointee.token = token
     unsafe front.pointee.era = era
+    unsafe front.pointee.bugs = unsafe slot.pointee.bugs
     unsafe front.pointee.iterator = iterator
     unsafe front.pointee.iterator.size = UInt32(sectors << 9)
-    unsafe front.pointee.flags = .cloned
+    unsafe front.pointee.flags = flags.intersection(.request).union(.cloned)
     advance(by: sectors << 9)
     unsafe pool.pointee.context.counters.add(.bioSplits, 1)
     return unsafe Bio(slot: front)

@@ -14,7 +14,8 @@ extension Bio {
   /// Kernel: `iomap_dio_zero()`, fs/iomap/direct-io.c, v6.4; v8 series, patch 4.
   public mutating func addZeroes(_ length: Int) {
     let context = self.context
-    precondition(vectorCount == 0 && flags.isEmpty && length > 0 && length <= pageSize)
+    precondition(
+      vectorCount == 0 && flags.isSubset(of: .request) && length > 0 && length <= pageSize)
     guard let zero = context.pages.zeroPage else {
       preconditionFailure("this page table has no zero page")
     }

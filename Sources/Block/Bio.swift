@@ -30,14 +30,19 @@ import Memory
     releasePages(markDirty: operation == .read || operation == .driverIn)
     let slot = unsafe self.slot
     discard self
-    let pool = unsafe slot.pointee.pool
-    unsafe slot.pointee.state = .free
-    unsafe slot.pointee.nextFree = unsafe pool.pointee.firstFree
-    unsafe pool.pointee.firstFree = unsafe slot.pointee.index
-    unsafe pool.pointee.freeCount &+= 1
-    if let completion = unsafe pool.pointee.completion {
+    unsafe BioPool.freeSlot(slot)
+    if let completion = unsafe slot.pointee.pool.pointee.completion {
       unsafe completion(slot.pointee.token, slot.pointee.status)
     }
+  }
+
+  /// Returns the slot of a part that has been joined to its whole, which has the pages and tells the pool.
+  consuming func retire() {
+    let slot = unsafe self.slot
+    discard self
+    unsafe precondition(
+      slot.pointee.flags.cleanupMode.isEmpty, "a part of a bio has pages of its own to release")
+    unsafe BioPool.freeSlot(slot)
   }
 
   /// Leaves the bio in its slot while it is in flight.
@@ -55,6 +60,13 @@ extension Bio {
   public var index: BioIndex { unsafe BioIndex(rawValue: slot.pointee.index) }
   /// Flags: the cleanup mode, and whether the table is shared.
   public var flags: BioFlags { unsafe slot.pointee.flags }
+  /// Adds what the device is to heed beyond the operation.
+  /// - Parameter wishes: of `BioFlags.request`; the others are the bio's own affair.
+  public mutating func insert(_ wishes: BioFlags) {
+    precondition(wishes.isSubset(of: .request), "a bio's own state is not the caller's to set")
+    unsafe slot.pointee.flags.formUnion(wishes)
+  }
+
   /// What is asked of the device.
   public var operation: BioOperation { unsafe slot.pointee.operation }
   /// A value of the caller's: the request that the bio belongs to.

@@ -105,6 +105,10 @@ public enum DirtyGranularity: Sendable {
     unsafe state.deallocate()
   }
 
+  /// Bios that can exist at once; every bio's index is below it.
+  public var slotCount: Int { unsafe state.pointee.slotCount }
+  /// Segments of each bio's own table.
+  public var vectorsPerBio: Int { unsafe state.pointee.vectorsPerBio }
   /// Bios that can still be made.
   public var freeCount: Int { unsafe state.pointee.freeCount }
   /// Bios that were made and have not ended.
@@ -145,13 +149,15 @@ public enum DirtyGranularity: Sendable {
   ///   - token: a value of the caller's, handed back at the end.
   ///   - era: whose rules this bio follows to its end, whatever later ones do; nil for the context's.
   ///   - bugs: what this bio does wrong on purpose; nil for the context's.
+  ///   - flags: what the device is to heed beyond the operation, of `BioFlags.request`.
   /// - Throws: `.noMemory` if every slot is in use.
   ///
   /// Kernel: `bio_alloc_bioset()`, block/bio.c, v6.6.
   public func makeBio(
     _ operation: BioOperation, sector: UInt64, vectorCapacity: Int = 256, token: Int = 0,
-    era: Era? = nil, bugs: ModelBugs? = nil
+    era: Era? = nil, bugs: ModelBugs? = nil, flags: BioFlags = []
   ) throws(Errno) -> Bio {
+    precondition(flags.isSubset(of: .request), "a bio's own state is not the caller's to set")
     let slot = try unsafe Self.allocateSlot(state)
     unsafe precondition(vectorCapacity >= 0 && vectorCapacity <= state.pointee.vectorsPerBio)
     unsafe slot.pointee.table = unsafe UnsafePointer(slot.pointee.ownTable)
@@ -161,7 +167,38 @@ public enum DirtyGranularity: Sendable {
     unsafe slot.pointee.token = token
     unsafe slot.pointee.era = unsafe era ?? state.pointee.context.era
     unsafe slot.pointee.bugs = unsafe bugs ?? state.pointee.context.bugs
+    unsafe slot.pointee.flags = flags
     return unsafe Bio(slot: slot)
+  }
+
+  /// Makes a bio that has a range and no segments: a discard, or a write of zeroes.
+  /// - Parameters:
+  ///   - operation: one that `hasNoSegments`.
+  ///   - sector: where it begins, in sectors of 512 bytes.
+  ///   - byteCount: how much; whole blocks, but for what ends with the device.
+  ///   - token: a value of the caller's, handed back at the end.
+  ///   - flags: what the device is to heed beyond the operation.
+  /// - Throws: `.noMemory` if every slot is in use.
+  ///
+  /// Kernel: `__blkdev_issue_write_zeroes()`, block/blk-lib.c, v6.6.
+  public func makeBio(
+    _ operation: BioOperation, sector: UInt64, byteCount: UInt32, token: Int = 0,
+    flags: BioFlags = []
+  ) throws(Errno) -> Bio {
+    precondition(operation.hasNoSegments, "an operation on bytes needs segments")
+    let bio = try makeBio(
+      operation, sector: sector, vectorCapacity: 0, token: token, flags: flags)
+    bio.iterator.size = byteCount
+    return bio
+  }
+
+  /// Returns a slot.
+  @unsafe static func freeSlot(_ slot: UnsafeMutablePointer<BioSlot>) {
+    let pool = unsafe slot.pointee.pool
+    unsafe slot.pointee.state = .free
+    unsafe slot.pointee.nextFree = unsafe pool.pointee.firstFree
+    unsafe pool.pointee.firstFree = unsafe slot.pointee.index
+    unsafe pool.pointee.freeCount &+= 1
   }
 
   /// Takes a free slot, and makes it blank.

@@ -2,9 +2,12 @@
 
 import Glibc
 import Memory
-import Ring
 
 /// Something that stores blocks. Shared by all workers; each makes a queue of its own.
+///
+/// Whatever touches the stored bytes is a bio given to a queue's `submit`: reads and writes, flushes, discards and
+/// zeroes. A device itself only says what it is. No member has a default, so that a filter which forgot one does not
+/// answer wrongly for the device behind it: `FilterDevice` forwards them all.
 ///
 /// Kernel: `struct block_device` and its request queue.
 public protocol BlockDevice: AnyObject, Sendable {
@@ -26,41 +29,35 @@ public protocol BlockDevice: AnyObject, Sendable {
   ///   - pool: where the bios of this queue live.
   ///   - depth: the most bios in flight, at least 1.
   ///   - context: gives the memory of pages and the worker's counters.
-  ///   - ring: a ring to submit to, whose owner sends it off and hands completions back through `note`; nil for a
-  ///     queue that looks after itself. A device without a use for it leaves it alone.
+  ///   - ring: the calling thread's ring, if it has one, whose completions that thread hands out. This layer knows no
+  ///     ring; a device or filter that can use one casts it to the type it knows, once, here. Without a ring a
+  ///     queue gets along by itself: `nextCompleted` has what was submitted, if need be by blocking in `submit`.
   /// - Throws: the errno of what could not be set up.
   func makeQueue(
-    pool: BioPool, depth: Int, context: MemoryContext, ring: IORing?
+    pool: BioPool, depth: Int, context: MemoryContext, ring: AnyObject?
   ) throws(Errno) -> any DeviceQueue
 
-  /// Gives back storage, or zeroes it.
-  /// - Parameters:
-  ///   - mode: flags of fallocate(2).
-  ///   - offset: bytes.
-  ///   - length: bytes.
-  /// - Throws: `.notSupported` for a mode the device cannot do.
-  func allocate(mode: Int32, offset: Int, length: Int) throws(Errno)
-
-  /// Finds data or holes.
+  /// Finds data or holes; changes nothing.
   /// - Parameters:
   ///   - offset: bytes.
   ///   - whence: `SEEK_DATA` or `SEEK_HOLE`.
   /// - Throws: ENXIO beyond the last data.
   func seek(offset: Int, whence: Int32) throws(Errno) -> Int
 
+  /// Whether nothing was ever written to a range, so that it reads as zeroes. A device that does not know says no;
+  /// one whose `seek` knows asks `isHoleBySeeking`.
+  func isHole(at offset: Int, byteCount: Int) -> Bool
+
   /// Whether the device holds memory that it could do without while it is idle.
   var canRelax: Bool { get }
 
   /// Gives up memory that is held for speed only. For a device that was idle for a while.
   func relax()
-
-  /// Makes everything acknowledged so far survive a loss of power. Blocks. Kernel: `blkdev_issue_flush()`.
-  func flush() throws(Errno)
 }
 
 extension BlockDevice {
-  /// Whether nothing was ever written to a range, so that it reads as zeroes. A device that does not know says no.
-  public func isHole(at offset: Int, byteCount: Int) -> Bool {
+  /// The answer to `isHole` of a device whose `seek` knows data from holes.
+  public func isHoleBySeeking(at offset: Int, byteCount: Int) -> Bool {
     let seekData: Int32 = 3
     do throws(Errno) {
       return try seek(offset: offset, whence: seekData) >= min(offset + byteCount, self.byteCount)
@@ -71,51 +68,24 @@ extension BlockDevice {
   }
 }
 
-extension BlockDevice {
-  /// Bios take their time, unless a device knows better.
-  public var isImmediate: Bool { false }
-  /// Nothing is held, unless a device knows better.
-  public var canRelax: Bool { false }
-  /// Nothing is held, unless a device knows better.
-  public func relax() {}
-  /// All of it is stored, unless a device knows better.
-  public var storedByteCount: Int { byteCount }
-}
-
 /// One worker's way to a device: bios go in, ended ones come out in any order. One owner thread.
 public protocol DeviceQueue: AnyObject {
   /// Whether bios are through when `submit` returns, so that there is nothing to gain from gathering them.
   var isImmediate: Bool { get }
 
-  /// Bios submitted and not yet handed back.
+  /// What was submitted and has not been handed back; parts of a bio may count each, but it is 0 exactly when there
+  /// is nothing.
   var inFlightCount: Int { get }
 
-  /// Takes a bio. Its result comes back through `nextCompleted()`, never earlier than that call.
+  /// Takes a bio. Its result comes back through `nextCompleted()`, never earlier than that call. A flag that the
+  /// device has no use for is a promise kept by other means, not one to be left out: see `BioFlags`.
+  ///
+  /// Kernel: `submit_bio()`, block/blk-core.c, v6.6.
   func submit(_ bio: consuming Bio)
-
-  /// Sends what was submitted to the device, and looks for completions. On a ring of somebody else's that is
-  /// its owner's affair, and this does nothing.
-  func kick()
-
-  /// Takes a completion of the ring that the queue was given.
-  func note(_ completion: RingCompletion)
 
   /// The next bio that is through, with its status set, or nil.
   func nextCompleted() -> Bio?
 
   /// Lets go of the device, on the queue's own thread, when nothing is under way and nothing more will come.
   func close()
-
-  /// Blocks until a completion may be there or one of two descriptors is readable.
-  func wait(readable first: Int32, _ second: Int32)
-}
-
-extension DeviceQueue {
-  /// A queue that submits to no ring is told of no completions.
-  public func note(_ completion: RingCompletion) {
-    preconditionFailure("a completion came for a queue without a ring")
-  }
-
-  /// Nothing is held, unless a queue knows better.
-  public func close() {}
 }

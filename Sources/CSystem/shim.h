@@ -8,6 +8,7 @@
 #include <linux/stat.h>
 #include <pthread.h>
 #include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/eventfd.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
@@ -41,6 +42,7 @@ static const int EXTRACTFS_O_DIRECT = 0200000;
 #else
 static const int EXTRACTFS_O_DIRECT = 040000;
 #endif
+static const int EXTRACTFS_O_PATH = 010000000;
 static const int EXTRACTFS_AT_EMPTY_PATH = 0x1000;
 /* lseek(2). */
 static const int EXTRACTFS_SEEK_DATA = 3;
@@ -55,11 +57,37 @@ static inline void extractfs_syslog(int priority, const char *text) {
 
 /* sched_setaffinity(2) for the calling thread and one CPU: the macros of cpu_set_t are out of Swift's reach. */
 static inline int extractfs_run_on_cpu(unsigned cpu) {
-  unsigned long mask[16] = {0};
+  unsigned long mask[8192 / (8 * sizeof(unsigned long))] = {0};
   if (cpu >= sizeof mask * 8) return -1;
   mask[cpu / (8 * sizeof mask[0])] = 1UL << (cpu % (8 * sizeof mask[0]));
   return (int)syscall(SYS_sched_setaffinity, 0, sizeof mask, mask);
 }
+
+/* How many CPUs of a machine the calls below can name. */
+static const int EXTRACTFS_CPU_LIMIT = 8192;
+
+/* sched_getaffinity(2): whether the calling thread may run on a CPU. */
+static inline int extractfs_may_run_on_cpu(unsigned cpu) {
+  unsigned long mask[8192 / (8 * sizeof(unsigned long))] = {0};
+  if (cpu >= sizeof mask * 8 || syscall(SYS_sched_getaffinity, 0, sizeof mask, mask) < 0) return 0;
+  return (int)(mask[cpu / (8 * sizeof mask[0])] >> (cpu % (8 * sizeof mask[0])) & 1);
+}
+
+/* fork(2), which Swift withholds. The child is to make system calls and leave by _exit(2), nothing else. */
+static inline pid_t extractfs_fork(void) { return fork(); }
+
+/* close_range(2): closes all descriptors but one. */
+static inline void extractfs_close_all_but(int kept) {
+  if (kept > 0) syscall(SYS_close_range, 0u, (unsigned)kept - 1, 0u);
+  syscall(SYS_close_range, (unsigned)kept + 1, ~0u, 0u);
+}
+
+/* prctl(2) is variadic. */
+static inline int extractfs_set_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0); }
+
+/* posix_spawn(3): flags that glibc has behind feature tests. */
+static const int EXTRACTFS_SPAWN_SETSIGMASK = 0x08;
+static const int EXTRACTFS_SPAWN_SETSIGDEF = 0x04;
 
 /* Reads a byte, though nobody wants it: what the compiler may not leave out. */
 static inline void extractfs_touch(const void *byte) { (void)*(const volatile char *)byte; }

@@ -5,12 +5,17 @@ import CSystem
 import Glibc
 import Memory
 
-/// A table of segments for the kernel, as long as a bio can have.
+extension Bio {
+  /// Flags of pwritev2(2) that a bio asks for: a write that is to be durable when it is through.
+  var transferFlags: Int32 { isWrite && flags.contains(.fua) ? 2 : 0 }  // RWF_DSYNC
+}
+
+/// Tables of segments for the kernel, each as long as a bio can have.
 @safe struct SegmentTable: ~Copyable {
   let vectors: UnsafeMutablePointer<iovec>
   static var capacity: Int { 256 }
 
-  init() { unsafe vectors = .allocate(capacity: Self.capacity) }
+  init(count: Int = 1) { unsafe vectors = .allocate(capacity: count * Self.capacity) }
   deinit { unsafe vectors.deallocate() }
 }
 
@@ -45,7 +50,7 @@ extension ImageFile {
     var first = unsafe segments.vectors
     var offset = Int(bio.sector) << 9
     // Past the last whole block O_DIRECT cannot go: that part is clipped to the image and goes buffered.
-    let isTail = offset + bio.byteCount > wholeBlockBytes
+    let isBuffered = offset + bio.byteCount > wholeBlockBytes || bio.flags.contains(.cached)
     var left = min(bio.byteCount, byteCount - offset)
     var toSkip = skip
     while left > 0 {
@@ -55,7 +60,8 @@ extension ImageFile {
       if left == 0 { break }
       unsafe clip(first, &count, to: left)
       let moved = unsafe moveOnce(
-        isWrite: bio.isWrite, isTail ? bufferedDescriptor : descriptor, first, count, offset)
+        isWrite: bio.isWrite, isBuffered ? bufferedDescriptor : descriptor, first, count, offset,
+        flags: bio.transferFlags)
       switch moved {
       case .success(0): return bio.isWrite ? .noSpace : .ioError
       case .success(let bytes): toSkip = bytes
@@ -68,10 +74,10 @@ extension ImageFile {
 
   private func moveOnce(
     isWrite: Bool, _ descriptor: Int32, _ vectors: UnsafeMutablePointer<iovec>, _ count: Int,
-    _ offset: Int
+    _ offset: Int, flags: Int32
   ) -> Result<Int, Errno> {
     let moved: Int
-    if count == 1 {
+    if count == 1 && flags == 0 {
       // One segment is the usual case, and a plain call spares the kernel the copy of the table.
       let segment = unsafe vectors.pointee
       moved =
@@ -81,8 +87,8 @@ extension ImageFile {
     } else {
       moved =
         unsafe isWrite
-        ? pwritev2(descriptor, vectors, Int32(count), offset, 0)
-        : preadv2(descriptor, vectors, Int32(count), offset, 0)
+        ? pwritev2(descriptor, vectors, Int32(count), offset, flags)
+        : preadv2(descriptor, vectors, Int32(count), offset, flags)
     }
     return moved >= 0 ? .success(moved) : .failure(Errno(rawValue: errno))
   }

@@ -162,24 +162,10 @@ public final class ImageFile: Sendable {
     return unsafe fstat(bufferedDescriptor, &status) == 0 ? Int(status.st_blocks) * 512 : byteCount
   }
 
-  /// fallocate(2) on the image.
-  func allocate(mode: Int32, offset: Int, length: Int) throws(Errno) {
-    while fallocate(bufferedDescriptor, mode, offset, length) != 0 {
-      if errno != EINTR { throw Errno(rawValue: errno) }
-    }
-  }
-
   /// lseek(2) for data and holes.
   func seek(offset: Int, whence: Int32) throws(Errno) -> Int {
     let found = lseek(bufferedDescriptor, offset, whence)
     if found < 0 { throw Errno(rawValue: errno) }
     return found
-  }
-
-  /// fdatasync(2).
-  func flush() throws(Errno) {
-    while fdatasync(bufferedDescriptor) != 0 {
-      if errno != EINTR { throw Errno(rawValue: errno) }
-    }
   }
 }

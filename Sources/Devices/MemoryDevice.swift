@@ -4,7 +4,6 @@ import Block
 import CSystem
 import Glibc
 import Memory
-import Ring
 
 /// The image's content, read once into memory. What is written is lost at the end; the image stays as it is.
 @safe public final class MemoryDevice: BlockDevice, @unchecked Sendable {
@@ -27,32 +26,47 @@ import Ring
   public init(image: ImageFile, isReadOnly: Bool) throws(Errno) {
     byteCount = image.byteCount
     self.isReadOnly = isReadOnly
-    limits = image.limitsForCopies
+    limits = .forCopies(blockSize: image.blockSize)
     mappedBytes = (byteCount + 4095) / 4096 * 4096
+    unsafe bytes = try Self.map(mappedBytes)
+    unsafe try image.readData(into: UnsafeMutableRawBufferPointer(start: bytes, count: byteCount))
+  }
+
+  /// Makes a small device of zeroes, as labs and tests have them.
+  /// - Parameters:
+  ///   - byteCount: bytes that the machine is known to have; need not be whole blocks.
+  ///   - blockSize: the logical block.
+  public init(byteCount: Int, blockSize: Int) {
+    self.byteCount = byteCount
+    isReadOnly = false
+    limits = .forCopies(blockSize: blockSize)
+    mappedBytes = (byteCount + 4095) / 4096 * 4096
+    do throws(Errno) {
+      unsafe bytes = try Self.map(mappedBytes)
+    } catch {
+      preconditionFailure("no memory for a device of \(byteCount) bytes")
+    }
+  }
+
+  private static func map(_ count: Int) throws(Errno) -> UnsafeMutableRawPointer {
     let mapped = unsafe mmap(
-      nil, mappedBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+      nil, count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
     guard let mapped = unsafe mapped, unsafe mapped != MAP_FAILED else { throw .noMemory }
-    unsafe bytes = unsafe mapped
-    unsafe try image.readData(into: UnsafeMutableRawBufferPointer(start: mapped, count: byteCount))
+    return unsafe mapped
   }
 
   deinit { unsafe munmap(bytes, mappedBytes) }
 
-  /// Makes a queue that copies.
-  public func makeQueue(
-    pool: BioPool, depth: Int, context: MemoryContext, ring: IORing?
-  ) throws(Errno) -> any DeviceQueue {
-    MemoryQueue(device: self, pool: pool, depth: depth, context: context)
+  /// The content, for those who look at it or prepare it while nothing is under way.
+  @unsafe public var content: UnsafeMutableRawBufferPointer {
+    unsafe UnsafeMutableRawBufferPointer(start: bytes, count: byteCount)
   }
 
-  /// Zeroes the range, for punching and zeroing.
-  public func allocate(mode: Int32, offset: Int, length: Int) throws(Errno) {
-    let zeroes = mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE) != 0
-    if !zeroes && mode & ~FALLOC_FL_KEEP_SIZE != 0 { throw .notSupported }
-    precondition(offset >= 0 && length >= 0 && offset + length <= byteCount)
-    if zeroes {
-      unsafe (bytes + offset).initializeMemory(as: UInt8.self, repeating: 0, count: length)
-    }
+  /// Makes a queue that copies.
+  public func makeQueue(
+    pool: BioPool, depth: Int, context: MemoryContext, ring: AnyObject?
+  ) throws(Errno) -> any DeviceQueue {
+    MemoryQueue(device: self, pool: pool, depth: depth, context: context)
   }
 
   /// All of it is data.
@@ -61,11 +75,33 @@ import Ring
     return whence == EXTRACTFS_SEEK_HOLE ? byteCount : offset
   }
 
-  /// There is nothing to flush to.
-  public func flush() throws(Errno) {}
+  /// What holes it had is not remembered.
+  public func isHole(at offset: Int, byteCount: Int) -> Bool { false }
+  /// It is its memory.
+  public let canRelax = false
+  /// Nothing to give up.
+  public func relax() {}
+  /// All of it is stored.
+  public var storedByteCount: Int { byteCount }
+
+  /// Does what a bio asks for, for a queue that decides itself when that is.
+  public func perform(_ bio: borrowing Bio, pages: PageTable) {
+    switch bio.operation {
+    case .flush: break  // There is nothing to flush to.
+    case .discard, .secureErase, .writeZeroes: zero(bio)
+    case .provision: break
+    default: copy(bio, pages: pages)
+    }
+  }
+
+  private func zero(_ bio: borrowing Bio) {
+    let offset = Int(bio.sector) << 9
+    let count = min(bio.byteCount, byteCount - offset)
+    if count > 0 { unsafe memset(bytes + offset, 0, count) }
+  }
 
   /// Copies a bio's bytes; what lies past the end reads as zeroes and is not written.
-  fileprivate func copy(_ bio: borrowing Bio, pages: PageTable) {
+  private func copy(_ bio: borrowing Bio, pages: PageTable) {
     var offset = Int(bio.sector) << 9
     var position = bio.iterator
     while let vector = bio.nextVector(&position) {
@@ -94,9 +130,8 @@ final class MemoryQueue: ImmediateQueue {
   }
 
   override func perform(_ bio: borrowing Bio) -> Errno? {
-    if bio.operation == .flush { return nil }
-    countTransfer(bio, in: context)
-    device.copy(bio, pages: context.pages)
+    if bio.isTransfer { countTransfer(bio, in: context) }
+    device.perform(bio, pages: context.pages)
     return nil
   }
 }
@@ -119,43 +154,49 @@ public final class NullDevice: BlockDevice {
   public init(image: ImageFile, isReadOnly: Bool) {
     byteCount = image.byteCount
     self.isReadOnly = isReadOnly
-    limits = image.limitsForCopies
+    limits = .forCopies(blockSize: image.blockSize)
   }
 
   /// Makes a queue that does nothing.
   public func makeQueue(
-    pool: BioPool, depth: Int, context: MemoryContext, ring: IORing?
+    pool: BioPool, depth: Int, context: MemoryContext, ring: AnyObject?
   ) throws(Errno) -> any DeviceQueue {
     NullQueue(pool: pool, depth: depth, context: context)
   }
 
-  /// Nothing to do.
-  public func allocate(mode: Int32, offset: Int, length: Int) throws(Errno) {}
   /// All of it is data.
   public func seek(offset: Int, whence: Int32) throws(Errno) -> Int {
     if offset < 0 || offset >= byteCount { throw Errno(rawValue: ENXIO) }
     return whence == EXTRACTFS_SEEK_HOLE ? byteCount : offset
   }
-  /// Nothing to do.
-  public func flush() throws(Errno) {}
+  /// Nothing is known of holes.
+  public func isHole(at offset: Int, byteCount: Int) -> Bool { false }
+  /// Nothing is held.
+  public var canRelax: Bool { false }
+  /// Nothing is held.
+  public func relax() {}
+  /// As if all of it were stored.
+  public var storedByteCount: Int { byteCount }
 }
 
 final class NullQueue: ImmediateQueue {
   override func perform(_ bio: borrowing Bio) -> Errno? {
-    if bio.operation != .flush { countTransfer(bio, in: context) }
+    if bio.isTransfer { countTransfer(bio, in: context) }
     return nil
   }
 }
 
-extension ImageFile {
+extension QueueLimits {
   /// Limits for devices that copy: any address will do.
-  var limitsForCopies: QueueLimits {
+  static func forCopies(blockSize: Int) -> QueueLimits {
     var limits = QueueLimits()
     limits.logicalBlockSize = blockSize
     limits.dmaAlignment = 0
     return limits
   }
+}
 
+extension ImageFile {
   /// Reads the image's data, leaving holes untouched.
   func readData(into bytes: UnsafeMutableRawBufferPointer) throws(Errno) {
     var offset = 0
@@ -165,11 +206,12 @@ extension ImageFile {
       let hole = min(lseek(bufferedDescriptor, data, EXTRACTFS_SEEK_HOLE), bytes.count)
       offset = data
       while offset < hole {
-        let count = unsafe pread(
-          bufferedDescriptor, bytes.baseAddress! + offset, hole - offset, offset)
-        if count < 0 && errno != EINTR { throw Errno(rawValue: errno) }
+        let count = retryingInterrupted {
+          unsafe pread(bufferedDescriptor, bytes.baseAddress! + offset, hole - offset, offset)
+        }
+        if count < 0 { throw Errno(rawValue: errno) }
         if count == 0 { return }
-        offset += max(count, 0)
+        offset += count
       }
     }
   }

@@ -3,7 +3,6 @@
 import Block
 import Glibc
 import Memory
-import Ring
 
 /// The image file, by blocking system calls.
 public final class SynchronousDevice: FileDevice, @unchecked Sendable {
@@ -17,9 +16,9 @@ public final class SynchronousDevice: FileDevice, @unchecked Sendable {
 
   /// Makes a queue that completes what it is given at once.
   public override func makeQueue(
-    pool: BioPool, depth: Int, context: MemoryContext, ring: IORing?
+    pool: BioPool, depth: Int, context: MemoryContext, ring: AnyObject?
   ) throws(Errno) -> any DeviceQueue {
-    SynchronousQueue(image: image, pool: pool, depth: depth, context: context)
+    SynchronousQueue(image: image, mapped: nil, pool: pool, depth: depth, context: context)
   }
 }
 
@@ -53,7 +52,7 @@ public class FileDevice: BlockDevice, @unchecked Sendable {
 
   /// To be given by the subclass.
   public func makeQueue(
-    pool: BioPool, depth: Int, context: MemoryContext, ring: IORing?
+    pool: BioPool, depth: Int, context: MemoryContext, ring: AnyObject?
   ) throws(Errno) -> any DeviceQueue {
     preconditionFailure("a file device must make its queue")
   }
@@ -63,18 +62,15 @@ public class FileDevice: BlockDevice, @unchecked Sendable {
   /// Nothing to give up, unless a subclass knows better.
   public func relax() {}
 
-  /// fallocate(2) on the image.
-  public func allocate(mode: Int32, offset: Int, length: Int) throws(Errno) {
-    try image.allocate(mode: mode, offset: offset, length: length)
-  }
-
   /// lseek(2) on the image.
   public func seek(offset: Int, whence: Int32) throws(Errno) -> Int {
     try image.seek(offset: offset, whence: whence)
   }
 
-  /// fdatasync(2) on the image.
-  public func flush() throws(Errno) { try image.flush() }
+  /// As lseek(2) on the image says.
+  public func isHole(at offset: Int, byteCount: Int) -> Bool {
+    isHoleBySeeking(at: offset, byteCount: byteCount)
+  }
 }
 
 /// A queue whose bios are through as soon as they are submitted.
@@ -86,7 +82,7 @@ class ImmediateQueue: DeviceQueue {
   init(pool: BioPool, depth: Int, context: MemoryContext) {
     self.pool = pool
     self.context = context
-    completed = CompletionRing(capacity: depth)
+    completed = CompletionRing(capacity: pool.slotCount)
   }
 
   var isImmediate: Bool { true }
@@ -103,45 +99,27 @@ class ImmediateQueue: DeviceQueue {
     preconditionFailure("an immediate queue must perform its bios")
   }
 
-  func kick() {}
-
   func nextCompleted() -> Bio? {
     guard let index = completed.popFirst() else { return nil }
     return pool.adopt(index)
   }
 
-  /// Nothing is ever under way, so there is nothing to wait for.
-  func wait(readable first: Int32, _ second: Int32) {}
+  /// Nothing is ever under way.
+  func close() {}
 }
 
 final class SynchronousQueue: ImmediateQueue {
-  private let image: ImageFile
-  private let segments = SegmentTable()
+  private let access: ImageAccess
 
-  init(image: ImageFile, pool: BioPool, depth: Int, context: MemoryContext) {
-    self.image = image
+  init(
+    image: ImageFile, mapped: MappedImage?, pool: BioPool, depth: Int, context: MemoryContext
+  ) {
+    access = ImageAccess(image: image, mapped: mapped, pages: context.pages)
     super.init(pool: pool, depth: depth, context: context)
   }
 
   override func perform(_ bio: borrowing Bio) -> Errno? {
-    if bio.operation == .flush {
-      do { try image.flush() } catch { return error }
-      return nil
-    }
-    countTransfer(bio, in: context)
-    return image.transfer(bio, segments: segments, pages: context.pages)
-  }
-}
-
-/// Counts a bio that goes to a device.
-func countTransfer(_ bio: borrowing Bio, in context: MemoryContext) {
-  context.counters.add(bio.isWrite ? .deviceWrites : .deviceReads, 1)
-  context.counters.add(bio.isWrite ? .deviceBytesWritten : .deviceBytesRead, bio.byteCount)
-}
-
-extension Bio {
-  /// Whether data goes to the device.
-  var isWrite: Bool {
-    operation == .write || operation == .zoneAppend || operation == .driverOut
+    if bio.isTransfer { countTransfer(bio, in: context) }
+    return access.perform(bio)
   }
 }

@@ -5,128 +5,155 @@ import IOVector
 import Memory
 
 extension DirectIOEngine {
-  // MARK: Planning
+  // MARK: Phases
 
-  /// Cuts a request into a bounced head, a body that moves without a copy, and a bounced tail.
-  func plan(_ state: UnsafeMutablePointer<RequestState>) {
-    let request = unsafe state.pointee.request
-    let block = limits.logicalBlockSize
-    let start = request.deviceOffset
-    let end = start + request.length
-    let bodyStart = (start + block - 1) & ~(block - 1)
-    let bodyEnd = end & ~(block - 1)
-    unsafe state.pointee.head = BouncedPart()
-    unsafe state.pointee.tail = BouncedPart()
-    if unsafe bodyEnd > bodyStart
-      && bodyIsAligned(state.pointee, skip: bodyStart - start, count: bodyEnd - bodyStart)
-    {
-      unsafe state.pointee.bodyCount = bodyEnd - bodyStart
-      if bodyStart > start {
-        unsafe state.pointee.head = unsafe BouncedPart(
-          deviceOffset: bodyStart - block, byteCount: block, skip: start - (bodyStart - block),
-          dataCount: bodyStart - start, page: buffers.bouncePage(request: state - table))
+  /// The request has its gate and its bios: the first of them go off.
+  func beginMoving(_ slot: Slot) {
+    let request = table[slot].request
+    table[slot].phase = .moving
+    switch request.operation {
+    case .flush:
+      table[slot].phase = .flushing
+      submitFlush(slot)
+    case .zero, .discard, .provision: beginClearing(slot)
+    case .read: move(slot)
+    case .write where request.isPassThrough: move(slot)
+    case .write:
+      let isAlone =
+        table[slot].holdsGate ? table[slot].holdsGateExclusively : needsGateAlone(slot)
+      if isAlone { table[slot].padding = padding(for: slot) }
+      chooseHostCache(slot)
+      if edgesArePartial(slot) {
+        table[slot].phase = .readingEdges
+        readEdges(slot)
+      } else {
+        move(slot)
       }
-      if end > bodyEnd {
-        unsafe state.pointee.tail = unsafe BouncedPart(
-          deviceOffset: bodyEnd, byteCount: block, skip: 0, dataCount: end - bodyEnd,
-          page: buffers.bouncePage(request: state - table).advanced(by: 1))
-      }
-      return
     }
-    unsafe state.pointee.bodyCount = 0
-    let first = start & ~(block - 1)
-    let last = (end + block - 1) & ~(block - 1)
-    unsafe state.pointee.head = unsafe BouncedPart(
-      deviceOffset: first, byteCount: last - first, skip: start - first,
-      dataCount: request.length, page: buffers.bouncePage(request: state - table))
   }
 
-  /// Whether the body's segments can be handed to the device as they are.
-  ///
-  /// A pipe gives out its pages in order, so with edges all of it is bounced. So is kernel memory under the rules
-  /// before the series, for which no reference could be taken.
-  private func bodyIsAligned(_ state: RequestState, skip: Int, count: Int) -> Bool {
-    if state.request.shape.refusesKernelMemory { return false }
-    if state.iterator.kind == .pipe { return count == state.request.length }
-    var body = state.iterator
-    body.advance(by: skip)
-    body.truncate(to: count)
-    return body.isAligned(
-      addressMask: UInt32(limits.dmaAlignment), lengthMask: UInt32(limits.logicalBlockSize - 1))
+  /// All bios of a phase are through: on to the next that has some, or to the end.
+  func advance(_ slot: Slot) {
+    while table[slot].pendingBios == 0 {
+      if !beginNextPhase(slot) { return finish(slot) }
+    }
   }
 
-  /// Whether a write covers a block in part, so that the block must be read first.
-  func edgesArePartial(_ state: RequestState) -> Bool {
-    (state.head.byteCount > 0 && (state.head.hasPartialHead || state.head.hasPartialTail()))
-      || state.tail.byteCount > 0
+  /// - Returns: whether there was one.
+  private func beginNextPhase(_ slot: Slot) -> Bool {
+    if table[slot].errorNumber != 0 { return false }
+    let operation = table[slot].request.operation
+    switch table[slot].phase {
+    case .readingEdges:
+      table[slot].phase = .moving
+      move(slot)
+      return true
+    case .moving where operation == .read:
+      copyToCaller(slot)
+      return false
+    case .moving where operation.clears && hasMoreToClear(slot):
+      submitClearing(slot)
+      return true
+    case .moving where mustFlush(slot):
+      table[slot].phase = .flushing
+      submitFlush(slot)
+      return true
+    default: return false
+    }
+  }
+
+  /// Whether a durable request has moved its data by bios that did not make it durable themselves. One that finishes
+  /// in the volume is flushed when the volume has had its turn.
+  private func mustFlush(_ slot: Slot) -> Bool {
+    let request = table[slot].request
+    return request.isDurable && !request.finishesInVolume && !table[slot].isDurableAlready
   }
 
   // MARK: Moving
 
-  /// Reads the blocks that a write covers in part into the bounce buffer.
-  func readEdges(_ index: Int) {
-    let block = limits.logicalBlockSize
-    let head = unsafe table[index].head
-    let tail = unsafe table[index].tail
-    let headIsOneBlock = head.byteCount == block
-    if head.byteCount > 0 && (head.hasPartialHead || (headIsOneBlock && head.hasPartialTail())) {
-      fetchBlock(index, deviceOffset: head.deviceOffset, page: head.page, offset: 0)
-    }
-    if head.byteCount > block && head.hasPartialTail() {
-      let last = head.byteCount - block
-      fetchBlock(
-        index, deviceOffset: head.deviceOffset + last, page: head.page, offset: last)
-    }
-    if tail.byteCount > 0 {
-      fetchBlock(index, deviceOffset: tail.deviceOffset, page: tail.page, offset: 0)
-    }
-  }
-
   /// Moves the data: bounced parts through the bounce buffer, the body from or to where it is.
-  func move(_ index: Int) {
-    let request = unsafe table[index].request
-    if request.isPassThrough { return movePassThrough(index) }
+  private func move(_ slot: Slot) {
+    let request = table[slot].request
+    if request.isPassThrough { return movePassThrough(slot) }
+    if request.operation.clears { return moveClearingEdges(slot) }
     if request.isWrite {
-      copyCallerToBounced(index)
-      submitPadding(index)
+      copyFromCaller(slot)
+      submitPadding(slot)
     }
-    for part in unsafe [table[index].head, table[index].tail] where part.byteCount > 0 {
-      submitBounce(
-        index, request.isWrite ? .write : .read, deviceOffset: part.deviceOffset, page: part.page,
-        offset: 0, count: part.byteCount)
+    let flags = transferFlags(slot)
+    let (bodyStart, bodyEnd) = (table[slot].bodyStart, table[slot].bodyEnd)
+    if bodyStart > request.fileOffset {
+      submitBounced(slot, from: request.fileOffset, to: bodyStart, flags)
     }
-    if unsafe table[index].bodyCount > 0 { submitBody(index) }
+    if request.fileEnd > bodyEnd { submitBounced(slot, from: bodyEnd, to: request.fileEnd, flags) }
+    if bodyEnd > bodyStart { submitBody(slot, flags) }
   }
 
-  /// Fills bios from the iterator, by extraction, until the body is on its way.
+  /// What all bios of the data carry: a write that is one part is made durable by its own bio.
+  private func transferFlags(_ slot: Slot) -> BioFlags {
+    let request = table[slot].request
+    var flags: BioFlags = table[slot].usesHostCache ? .cached : []
+    if request.isDurable && request.isWrite && !request.finishesInVolume && isOnePart(slot) {
+      flags.insert(.fua)
+    }
+    return flags
+  }
+
+  private func isOnePart(_ slot: Slot) -> Bool {
+    let request = table[slot].request
+    if buffers[extents: slot].count > 1 || table[slot].padding.hasZeroes { return false }
+    let (start, end) = (table[slot].bodyStart, table[slot].bodyEnd)
+    let parts =
+      (start > request.fileOffset ? 1 : 0) + (end > start ? 1 : 0) + (request.fileEnd > end ? 1 : 0)
+    return parts == 1
+  }
+
+  /// Fills bios from the iterator, by extraction, until the body is on its way, extent after extent.
   ///
   /// Kernel: `iomap_dio_bio_iter()`, fs/iomap/direct-io.c, v6.6.
-  private func submitBody(_ index: Int) {
-    let request = unsafe table[index].request
-    let skip = unsafe table[index].head.dataCount
-    var body = unsafe table[index].iterator
-    body.advance(by: skip)
-    unsafe body.truncate(to: table[index].bodyCount)
-    var position = request.deviceOffset + skip
+  private func submitBody(_ slot: Slot, _ flags: BioFlags) {
+    let isWrite = table[slot].request.isWrite
+    let (bodyStart, bodyEnd) = (table[slot].bodyStart, table[slot].bodyEnd)
+    var start = table[slot].request.fileOffset
+    for index in 0..<buffers[extents: slot].count {
+      let extent = buffers[extents: slot][index]
+      let first = max(start, bodyStart)
+      let end = min(start + extent.byteCount, bodyEnd)
+      if first < end && (isWrite || extent.kind == .mapped) {
+        submitBody(
+          slot, from: first, to: end, at: deviceOffset(of: first, in: extent, at: start), flags)
+      }
+      start += extent.byteCount
+      if table[slot].errorNumber != 0 { break }
+    }
+    enterLedger(slot)
+  }
+
+  /// The share of the body that lies in one extent.
+  private func submitBody(
+    _ slot: Slot, from first: Int, to end: Int, at deviceOffset: Int, _ flags: BioFlags
+  ) {
+    var body = table[slot].iterator
+    body.advance(by: first - table[slot].request.fileOffset)
+    body.truncate(to: end - first)
+    var position = deviceOffset
     while body.count > 0 {
       do throws(Errno) {
-        try submitPart(of: &body, at: &position, index)
+        try submitPart(of: &body, at: &position, slot, flags, isWhole: position == deviceOffset)
       } catch {
-        fail(index, error)
-        break
+        return fail(slot, error)
       }
     }
-    enterLedger(index)
   }
 
   /// Fills one bio and submits it.
   private func submitPart(
-    of body: inout IOVIter, at position: inout Int, _ index: Int
+    of body: inout IOVIter, at position: inout Int, _ slot: Slot, _ flags: BioFlags, isWhole: Bool
   ) throws(Errno) {
-    let request = unsafe table[index].request
-    var bio = try pool.makeBio(
-      request.isWrite ? .write : .read, sector: UInt64(position >> 9), token: index,
-      era: request.shape.era, bugs: context.bugs.union(request.shape.bugs))
+    let request = table[slot].request
+    var bio = makeBio(
+      request.isWrite ? .write : .read, slot, at: position, era: request.shape.era,
+      bugs: context.bugs.union(request.shape.bugs))
     let before = held()
     do throws(Errno) {
       try bio.fill(from: &body, limits: limits, policy: request.shape.policy)
@@ -134,23 +161,65 @@ extension DirectIOEngine {
       bio.end(error)
       throw error
     }
-    unsafe table[index].heldPages &+= held() &- before
-    unsafe table[index].heldMode = bio.flags.cleanupMode
+    table[slot].heldPages &+= held() &- before
+    table[slot].heldMode = bio.flags.cleanupMode
     position += bio.byteCount
     if !request.isWrite && !bio.flags.cleanupMode.isEmpty { bio.setPagesDirty() }
     if bio.flags.contains(.cloned) { context.counters.add(.bvecs, bio.vectorCount) }
-    unsafe table[index].pendingBios &+= 1
+    if body.kind == .bvec && isRegistered(bio) { bio.insert(.registered) }
+    // Where a table did not suffice there is more than one bio, and none of them can answer for all.
+    submit(bio, slot, isWhole && body.count == 0 ? flags : flags.subtracting(.fua))
+  }
+
+  /// Whether a bio's one segment lies in the part of memory that devices can register beforehand.
+  private func isRegistered(_ bio: borrowing Bio) -> Bool {
+    var position = bio.iterator
+    guard let segment = bio.nextVector(&position), position.size == 0 else { return false }
+    return segment.pageRun.end.number <= context.pages.populatedCount
+  }
+
+  /// Makes a bio; there is always one, since requests begin only with all that they may need.
+  func makeBio(
+    _ operation: BioOperation, _ slot: Slot, at deviceOffset: Int, era: Era? = nil,
+    bugs: ModelBugs? = nil
+  ) -> Bio {
+    do throws(Errno) {
+      return try pool.makeBio(
+        operation, sector: UInt64(deviceOffset >> 9), vectorCapacity: vectorsPerBio,
+        token: slot.number, era: era, bugs: bugs)
+    } catch {
+      preconditionFailure("a request needed more bios than it had kept")
+    }
+  }
+
+  /// Hands a bio to the device.
+  func submit(_ bio: consuming Bio, _ slot: Slot, _ flags: BioFlags = []) {
+    if !flags.isEmpty {
+      bio.insert(flags)
+      if flags.contains(.fua) {
+        table[slot].isDurableAlready = true
+        context.counters.add(.fuaWrites, 1)
+      }
+    }
+    table[slot].pendingBios &+= 1
     queue.submit(bio)
   }
 
-  func enterLedger(_ index: Int) {
-    let state = unsafe table[index]
-    unsafe table[index].takenNanoseconds = state.startNanoseconds
+  /// A bio without data that makes earlier writes durable.
+  private func submitFlush(_ slot: Slot) {
+    context.counters.add(.flushes, 1)
+    submit(makeBio(.flush, slot, at: 0), slot)
+  }
+
+  func enterLedger(_ slot: Slot) {
+    let started = table[slot].startNanoseconds
+    let request = table[slot].request
+    table[slot].takenNanoseconds = started
     ledger.enter(
       LedgerEntry(
-        unique: state.request.unique, inode: state.request.inode, offset: state.request.fileOffset,
-        length: state.request.length, kind: state.iterator.kind, mode: state.heldMode,
-        pages: state.heldPages, startNanoseconds: state.startNanoseconds), line: line(index))
+        unique: request.unique, inode: request.inode, offset: request.fileOffset,
+        length: request.length, kind: table[slot].iterator.kind, mode: table[slot].heldMode,
+        pages: table[slot].heldPages, startNanoseconds: started), line: LedgerLine(of: slot))
   }
 
   /// Pages on which this worker holds something now.
@@ -160,37 +229,8 @@ extension DirectIOEngine {
       &+ counters.value(of: .simGetAcquired) &- counters.value(of: .simGetReleased)
   }
 
-  /// A bio on the engine's own pages: nothing is taken on them, nothing is released.
-  func submitBounce(
-    _ index: Int, _ operation: BioOperation, deviceOffset: Int, page: Page, offset: Int, count: Int
-  ) {
-    do throws(Errno) {
-      var bio = try pool.makeBio(operation, sector: UInt64(deviceOffset >> 9), token: index)
-      let added = bio.add(
-        page: page.advanced(by: offset / pageSize), length: UInt32(count),
-        offset: UInt32(offset % pageSize))
-      precondition(added == UInt32(count), "an empty bio refused a page run")
-      unsafe table[index].pendingBios &+= 1
-      queue.submit(bio)
-    } catch {
-      fail(index, error)
-    }
-  }
-
-  /// A bio without data that makes earlier writes durable.
-  func submitFlush(_ index: Int) {
-    do throws(Errno) {
-      let bio = try pool.makeBio(.flush, sector: 0, vectorCapacity: 0, token: index)
-      unsafe table[index].pendingBios &+= 1
-      queue.submit(bio)
-    } catch {
-      fail(index, error)
-      advance(index)
-    }
-  }
-
-  func fail(_ index: Int, _ error: Errno) {
-    if unsafe table[index].errorNumber == 0 { unsafe table[index].errorNumber = error.rawValue }
+  func fail(_ slot: Slot, _ error: Errno) {
+    if table[slot].errorNumber == 0 { table[slot].errorNumber = error.rawValue }
   }
 
   // MARK: Completion
@@ -199,51 +239,12 @@ extension DirectIOEngine {
   ///
   /// Kernel: `iomap_dio_bio_end_io()`, fs/iomap/direct-io.c, v6.6.
   func complete(_ bio: consuming Bio) {
-    let index = bio.token
-    if let error = bio.status { fail(index, error) }
+    let slot = Slot(bio.token)
+    if let error = bio.status { fail(slot, error) }
     let before = held()
     bio.end()
-    unsafe table[index].heldPages &+= held() &- before
-    unsafe table[index].pendingBios &-= 1
-    if unsafe table[index].pendingBios == 0 { advance(index) }
-  }
-
-  // MARK: Bouncing
-
-  /// Copies the caller's bytes over the blocks that were read.
-  private func copyCallerToBounced(_ index: Int) {
-    var iterator = unsafe table[index].iterator
-    unsafe copy(table[index].head, from: &iterator)
-    unsafe iterator.advance(by: table[index].bodyCount)
-    unsafe copy(table[index].tail, from: &iterator)
-  }
-
-  func copy(_ part: BouncedPart, from iterator: inout IOVIter) {
-    if part.dataCount == 0 { return }
-    let bytes = unsafe context.pages.memory(
-      at: part.page, offset: part.skip, length: part.dataCount)
-    var span = unsafe bytes.mutableBytes
-    let copied = iterator.copyFrom(&span, in: context)
-    precondition(copied == part.dataCount, "a request's own buffer could not be read")
-    context.counters.add(.bouncedBytes, copied)
-  }
-
-  /// Copies what was read through the bounce buffer to the caller.
-  func copyBouncedToCaller(_ index: Int) {
-    var iterator = unsafe table[index].iterator
-    unsafe copy(table[index].head, to: &iterator)
-    if unsafe table[index].tail.dataCount > 0 {
-      unsafe iterator.advance(by: table[index].bodyCount)
-      unsafe copy(table[index].tail, to: &iterator)
-    }
-  }
-
-  private func copy(_ part: BouncedPart, to iterator: inout IOVIter) {
-    if part.dataCount == 0 { return }
-    let bytes = unsafe context.pages.memory(
-      at: part.page, offset: part.skip, length: part.dataCount)
-    let copied = unsafe iterator.copyTo(bytes.bytes, in: context)
-    precondition(copied == part.dataCount, "a request's own buffer could not be written")
-    context.counters.add(.bouncedBytes, copied)
+    table[slot].heldPages &+= held() &- before
+    table[slot].pendingBios &-= 1
+    if table[slot].pendingBios == 0 { advance(slot) }
   }
 }

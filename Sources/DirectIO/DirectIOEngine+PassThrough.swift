@@ -6,22 +6,21 @@ import Memory
 
 extension DirectIOEngine {
   /// Commands that one request may become; what is left after them is copied.
-  private static var maxMappedBios: Int { 4 }
+  static var maxMappedBios: Int { 4 }
 
   /// Bytes of a finished pass-through request that were mapped, and that were copied.
-  public func passThroughBytes(_ index: Int) -> (mapped: Int, copied: Int) {
-    unsafe (table[index].bodyCount, table[index].tail.dataCount)
+  public func passThroughBytes(_ slot: Slot) -> (mapped: Int, copied: Int) {
+    (table[slot].mappedBytes, table[slot].copiedBytes)
   }
 
   /// Checks a pass-through request: it is made of whole blocks and nothing is at its edges.
-  func planPassThrough(_ state: UnsafeMutablePointer<RequestState>) {
-    let request = unsafe state.pointee.request
+  func planPassThrough(_ slot: Slot) {
+    let request = table[slot].request
+    let extent = buffers[extents: slot][0]
     precondition(
-      (request.deviceOffset | request.length) & (limits.logicalBlockSize - 1) == 0,
+      (extent.deviceOffset | request.length) & (limits.logicalBlockSize - 1) == 0
+        && extent.kind == .mapped && buffers[extents: slot].count == 1,
       "a pass-through request is not made of whole blocks")
-    unsafe state.pointee.head = BouncedPart()
-    unsafe state.pointee.tail = BouncedPart()
-    unsafe state.pointee.bodyCount = 0
   }
 
   /// Maps as much of the buffer as the hardware can take, and copies the rest.
@@ -30,23 +29,23 @@ extension DirectIOEngine {
   /// command of its own, and what fits into none is copied.
   ///
   /// Kernel: `blk_rq_map_user_iov()`, block/blk-map.c, v6.6.
-  func movePassThrough(_ index: Int) {
-    var buffer = unsafe table[index].iterator
-    var position = unsafe table[index].request.deviceOffset
+  func movePassThrough(_ slot: Slot) {
+    var buffer = table[slot].iterator
+    var position = buffers[extents: slot][0].deviceOffset
     context.counters.add(.passthroughRequests, 1)
     do throws(Errno) {
       var bios = 0
       while buffer.count > 0 && bios < Self.maxMappedBios && !mustCopy(buffer) {
-        let mapped = try submitMapped(&buffer, at: position, index)
+        let mapped = try submitMapped(&buffer, at: position, slot)
         if mapped == 0 { break }
         position += mapped
         bios += 1
       }
-      if buffer.count > 0 { try submitCopied(&buffer, at: position, index) }
+      if buffer.count > 0 { submitCopied(&buffer, at: position, slot) }
     } catch {
-      fail(index, error)
+      fail(slot, error)
     }
-    enterLedger(index)
+    enterLedger(slot)
   }
 
   /// Whether the device could not even describe the buffer: a gap between segments, or an address.
@@ -59,12 +58,12 @@ extension DirectIOEngine {
   /// Maps the next bytes and sends them off.
   /// - Returns: how many; 0 if the limits leave less than a block, and then the buffer is where it was.
   private func submitMapped(
-    _ buffer: inout IOVIter, at position: Int, _ index: Int
+    _ buffer: inout IOVIter, at position: Int, _ slot: Slot
   ) throws(Errno) -> Int {
-    let request = unsafe table[index].request
-    var bio = try pool.makeBio(
-      request.isWrite ? .driverOut : .driverIn, sector: UInt64(position >> 9), token: index,
-      era: request.shape.era, bugs: context.bugs.union(request.shape.bugs))
+    let request = table[slot].request
+    var bio = makeBio(
+      request.isWrite ? .driverOut : .driverIn, slot, at: position, era: request.shape.era,
+      bugs: context.bugs.union(request.shape.bugs))
     var rest = buffer
     let before = held()
     do throws(Errno) {
@@ -79,31 +78,25 @@ extension DirectIOEngine {
       return 0
     }
     buffer = rest
-    unsafe table[index].heldPages &+= held() &- before
-    unsafe table[index].heldMode = bio.flags.cleanupMode
-    unsafe table[index].bodyCount &+= count
-    unsafe table[index].pendingBios &+= 1
+    table[slot].heldPages &+= held() &- before
+    table[slot].heldMode = bio.flags.cleanupMode
+    table[slot].mappedBytes &+= count
     context.counters.add(.passthroughMappedBytes, count)
-    queue.submit(bio)
+    submit(bio, slot)
     return count
   }
 
   /// Sends what is left through the bounce buffer.
   ///
   /// Kernel: `bio_copy_user_iov()`, block/blk-map.c, v6.6.
-  private func submitCopied(
-    _ buffer: inout IOVIter, at position: Int, _ index: Int
-  ) throws(Errno) {
-    let request = unsafe table[index].request
+  private func submitCopied(_ buffer: inout IOVIter, at position: Int, _ slot: Slot) {
+    let request = table[slot].request
     let count = buffer.count
-    let part = BouncedPart(
-      deviceOffset: position, byteCount: count, skip: 0, dataCount: count,
-      page: buffers.bouncePage(request: index))
-    unsafe table[index].tail = part
-    if request.isWrite { copy(part, from: &buffer) }
+    table[slot].copiedBytes = count
+    if request.isWrite { copyFromCaller(&buffer, slot, place: 0, count: count) }
     context.counters.add(.passthroughCopiedBytes, count)
     submitBounce(
-      index, request.isWrite ? .driverOut : .driverIn, deviceOffset: position, page: part.page,
-      offset: 0, count: count)
+      slot, request.isWrite ? .driverOut : .driverIn, deviceOffset: position, place: 0,
+      count: count)
   }
 }

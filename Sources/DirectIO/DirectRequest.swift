@@ -1,120 +1,139 @@
-// One read or write on its way through the engine.
+// One request for the engine: what is to be done, where, and how.
 
 import IOVector
 import Memory
 
-/// What is to be read or written.
-public struct DirectRequest {
-  /// Whether data goes to the device.
-  public var isWrite: Bool
+/// What is asked of a range of a file.
+public enum DirectOperation: Equatable, Sendable {
+  /// Its data goes to the caller.
+  case read
+  /// The caller's data goes there.
+  case write
+  /// It becomes zeroes, at any byte; with `unmap` its storage may be given back.
+  case zero(unmap: Bool)
+  /// The whole blocks in it are no longer needed.
+  case discard
+  /// The whole blocks in it get storage; what can be read stays.
+  case provision
+  /// Nothing of it; what was written before is made durable.
+  case flush
+
+  /// Whether it changes a range without data of the caller's.
+  var clears: Bool {
+    switch self {
+    case .zero, .discard, .provision: true
+    case .read, .write, .flush: false
+    }
+  }
+
+  /// As defects name it.
+  var name: String {
+    switch self {
+    case .read: "read"
+    case .write: "write"
+    case .zero: "zero"
+    case .discard: "discard"
+    case .provision: "provision"
+    case .flush: "flush"
+    }
+  }
+}
+
+/// What is to be done. Copied about freely: it owns nothing.
+@safe public struct DirectRequest {
+  /// What is asked.
+  public var operation: DirectOperation
   /// The FUSE request's number.
-  public var unique: UInt64
+  public var unique: RequestNumber
   /// The inode.
   public var inode: UInt64
   /// Byte offset in the file.
   public var fileOffset: Int
-  /// Byte offset on the device; any alignment.
-  public var deviceOffset: Int
-  /// Bytes; any number up to the largest request.
+  /// Bytes; for reads and writes any number up to the largest request.
   public var length: Int
   /// Where the data lies after the payload's first byte.
   public var dataOffset: Int
   /// The iterator to make, and the rules.
   public var shape: RequestShape
+  /// The only extent, as long as the request; nil if the slot's list has them.
+  public var extent: Extent?
   /// What a write does about fresh blocks that it covers in part.
   public var zeroing: Zeroing
   /// Whether whole blocks go straight to the device, from a buffer mapped under the hardware's limits.
   public var isPassThrough: Bool
+  /// Whether the answer must wait until the data is durable (O_DSYNC).
+  public var isDurable = false
+  /// Whether the volume has something to do between the data and the answer, as to mark blocks written.
+  ///
+  /// The request then finishes without a flush, and keeps its gate until `startFlush` or `release`: who comes next must
+  /// see what the volume made of it.
+  public var finishesInVolume = false
+  /// Whether every block that the request touches is at least 4096 bytes long, aligned so on the device, and no other
+  /// file's, so that a small write may go through the host's page cache.
+  public var mayUseHostCache = false
+  /// When the request arrived, on CLOCK_MONOTONIC; 0 for now.
+  public var arrivalNanoseconds = 0
+  /// The gate's `mappingAge` before the extents were asked for; nil if they cannot change.
+  public var mappingAge: Int?
+  /// The file's gate, or nil for a request that can meet no other.
+  private(set) var gate: Unmanaged<WriteGate>?
 
-  /// Puts a request together.
+  /// Puts a request together whose extents are in the slot's list.
+  /// - Parameter gate: the file's; it outlives the request, which does not count it.
   public init(
-    isWrite: Bool, unique: UInt64, inode: UInt64, fileOffset: Int, deviceOffset: Int, length: Int,
-    dataOffset: Int, shape: RequestShape, zeroing: Zeroing = .off,
-    isPassThrough: Bool = false
+    _ operation: DirectOperation, unique: RequestNumber, inode: UInt64, fileOffset: Int,
+    length: Int, dataOffset: Int = 0, shape: RequestShape = RequestShape(),
+    zeroing: Zeroing = .off, isPassThrough: Bool = false, gate: WriteGate? = nil
   ) {
-    self.isWrite = isWrite
+    self.operation = operation
     self.unique = unique
     self.inode = inode
     self.fileOffset = fileOffset
-    self.deviceOffset = deviceOffset
     self.length = length
     self.dataOffset = dataOffset
     self.shape = shape
     self.zeroing = zeroing
     self.isPassThrough = isPassThrough
+    if let gate { unsafe self.gate = Unmanaged.passUnretained(gate) }
+  }
+
+  /// Puts a read or a write of one mapped extent together.
+  public init(
+    isWrite: Bool, unique: RequestNumber, inode: UInt64, fileOffset: Int, deviceOffset: Int,
+    length: Int, dataOffset: Int, shape: RequestShape, zeroing: Zeroing = .off,
+    isPassThrough: Bool = false, gate: WriteGate? = nil
+  ) {
+    self.init(
+      isWrite ? .write : .read, unique: unique, inode: inode, fileOffset: fileOffset,
+      length: length, dataOffset: dataOffset, shape: shape, zeroing: zeroing,
+      isPassThrough: isPassThrough, gate: gate)
+    extent = Extent(deviceOffset: deviceOffset, byteCount: length, kind: .mapped)
+  }
+
+  /// Whether data comes from the caller.
+  public var isWrite: Bool { operation == .write }
+  /// The first byte behind the range.
+  var fileEnd: Int { fileOffset &+ length }
+
+  /// Names the gate, as the initialisers do.
+  public mutating func setGate(_ gate: WriteGate) {
+    unsafe self.gate = Unmanaged.passUnretained(gate)
   }
 }
 
 /// A request that is through.
 public struct FinishedRequest {
-  /// Its place in the engine's table.
-  public let index: Int
-  /// Why it failed, or nil: then all of it was moved.
+  /// Its slot.
+  public let slot: Slot
+  /// Why it failed, or nil: then all of it was done.
   public let error: Errno?
-  /// From start to end.
+  /// From arrival to end.
   public let latencyNanoseconds: Int
 
   /// Puts the result together.
-  public init(index: Int, error: Errno?, latencyNanoseconds: Int) {
-    self.index = index
+  public init(slot: Slot, error: Errno?, latencyNanoseconds: Int) {
+    self.slot = slot
     self.error = error
     self.latencyNanoseconds = latencyNanoseconds
   }
-}
-
-/// A part of a request that goes through the bounce buffer: whole blocks on the device, any bytes in the caller's buffer.
-struct BouncedPart {
-  /// Where the first block is on the device, in bytes.
-  var deviceOffset = 0
-  /// Whole blocks, in bytes; 0 for no part.
-  var byteCount = 0
-  /// Where the caller's bytes begin after the first block's start.
-  var skip = 0
-  /// The caller's bytes.
-  var dataCount = 0
-  /// The first bounce page.
-  var page = Page(0)
-
-  /// Whether the first and the last block hold bytes that are not the caller's.
-  var hasPartialHead: Bool { skip > 0 }
-  func hasPartialTail() -> Bool { skip + dataCount < byteCount }
-}
-
-/// How far a request is.
-enum RequestPhase: UInt8 {
-  case idle
-  /// Waits for the write gate.
-  case parked
-  /// Reads the blocks that a write covers in part.
-  case readingEdges
-  /// Moves the data.
-  case moving
-  /// Flushes the device.
-  case flushing
-}
-
-/// What the engine knows of one request. Lives in a table; its worker alone touches it.
-struct RequestState {
-  var request: DirectRequest
-  var phase = RequestPhase.idle
-  var iterator: IOVIter
-  /// Bytes of the caller's before the part that moves without a copy.
-  var head = BouncedPart()
-  /// Bytes that move without a copy, between head and tail.
-  var bodyCount = 0
-  /// Bytes after them.
-  var tail = BouncedPart()
-  /// Zeroes around a write into fresh space.
-  var padding = ZeroPadding()
-  /// Bios under way.
-  var pendingBios = 0
-  /// The first error, as an errno, or 0.
-  var errorNumber: Int32 = 0
-  /// Pages on which something is held, and what.
-  var heldPages = 0
-  var heldMode: FollFlags = []
-  var holdsGateExclusively = false
-  var holdsGate = false
-  var startNanoseconds = 0
-  var takenNanoseconds = 0
 }

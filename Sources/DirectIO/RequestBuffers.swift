@@ -1,22 +1,22 @@
-// The tables behind iterators: for each request slot, the segments that present its buffer as any of the kinds.
+// The buffers of all request slots, and what presents them as iterators of any kind.
 
 import IOVector
 import Memory
 
-/// Segment tables of all request slots, made once; an iterator borrows its slot's.
-@safe public final class RequestBuffers: @unchecked Sendable {
-  // Guard of the unchecked Sendable: a slot's tables belong to the worker that has its request.
+/// Buffers, extents and states of all slots of a mount, made once. An iterator borrows its slot's tables.
+public final class RequestBuffers: @unchecked Sendable {
+  // Guard of the unchecked Sendable: what belongs to a slot is touched by the worker that has it alone.
   /// Slots.
   public let requestCount: Int
   /// The largest request, in bytes.
   public let maxIOBytes: Int
+  let table: RequestTable
+  private let extentLists: FixedTable<ExtentList>
   private let userBase: UInt64
   private let payloadPages: [Page]
   private let bouncePages: [Page]
-  private let vectors: UnsafeMutablePointer<IOVec>
-  private let bioVectors: UnsafeMutablePointer<BioVec>
-  private let arrays: [XArrayTable]
-  private let pipes: [PipeBuffer]
+  private let segments: FixedTable<SegmentTables>
+  private let pages: PageTable
   private let cutAlignment: Int
 
   /// Makes the tables.
@@ -35,67 +35,62 @@ import Memory
     self.requestCount = requestCount
     self.maxIOBytes = maxIOBytes
     self.userBase = userBase
+    self.pages = pages
     cutAlignment = blockSize
+    table = RequestTable(slotCount: requestCount)
+    extentLists = FixedTable(count: requestCount) { _ in ExtentList() }
     payloadPages = (0..<requestCount).map(payloadPage)
     bouncePages = (0..<requestCount).map(bouncePage)
-    let entries = requestCount * RequestShape.maxSegments
-    unsafe vectors = .allocate(capacity: entries)
-    unsafe vectors.initialize(repeating: IOVec(base: 0, length: 0), count: entries)
-    unsafe bioVectors = .allocate(capacity: entries)
-    unsafe bioVectors.initialize(
-      repeating: BioVec(page: Page(0), offset: 0, length: 0), count: entries)
-    let count = maxIOBytes / pageSize + 1
-    arrays = payloadPages.map { first in
-      XArrayTable(
-        (0..<count).map { XArrayEntry(index: UInt64($0), head: first.advanced(by: $0)) })
-    }
-    pipes = payloadPages.map { first in
-      let pipe = PipeBuffer(capacity: count, pages: pages)
-      pipe.supply(PageRun(first: first, count: count))
-      return pipe
-    }
+    segments = FixedTable(count: requestCount) { _ in SegmentTables() }
   }
 
-  deinit {
-    unsafe vectors.deallocate()
-    unsafe bioVectors.deallocate()
+  /// The extents of a slot's next request, to be filled in place before it is started.
+  public subscript(extents slot: Slot) -> ExtentList {
+    @inline(__always) _read { yield extentLists[slot.number] }
+    @inline(__always) _modify { yield &extentLists[slot.number] }
   }
 
   /// The first page of a slot's buffer.
-  public func payloadPage(_ index: Int) -> Page { payloadPages[index] }
-  func bouncePage(request index: Int) -> Page { bouncePages[index] }
+  public func payloadPage(_ slot: Slot) -> Page { payloadPages[slot.number] }
+  func bouncePage(_ slot: Slot) -> Page { bouncePages[slot.number] }
 
   /// Takes out what a pipe iterator put into the request's pipe.
-  func drainPipe(_ index: Int) { pipes[index].drain() }
+  func drainPipe(_ slot: Slot) { segments[slot.number].pipe?.drain() }
 
   /// Makes the iterator that a request's shape asks for, over the request's buffer.
-  func iterator(_ index: Int, for request: DirectRequest) -> IOVIter {
+  func iterator(_ slot: Slot, for request: DirectRequest) -> IOVIter {
     let direction: Direction = request.isWrite ? .source : .destination
     let length = request.length
-    let address = UInt64(payloadPages[index].number * pageSize + request.dataOffset)
+    let address = UInt64(payloadPages[slot.number].number * pageSize + request.dataOffset)
     switch request.shape.kind {
     case .pipe where !request.isWrite:
       precondition(request.dataOffset == 0, "a pipe's data starts on a page")
-      return unsafe IOVIter(pipe: pipes[index], count: length)
+      return unsafe IOVIter(pipe: pipe(slot), count: length)
     case .ubuf, .pipe, .discard:
       return IOVIter(userBuffer: userBase + address, count: length, direction: direction)
     case .iovec:
-      let table = unsafe cutVectors(index, base: userBase + address, request)
-      return unsafe IOVIter(userVectors: table, count: length, direction: direction)
+      let count = cutVectors(slot, base: userBase + address, request)
+      return unsafe IOVIter(
+        userVectors: segments[slot.number].vectors.first(count), count: length,
+        direction: direction)
     case .kvec:
-      let table = unsafe cutVectors(index, base: address, request)
-      return unsafe IOVIter(kernelVectors: table, count: length, direction: direction)
+      let count = cutVectors(slot, base: address, request)
+      return unsafe IOVIter(
+        kernelVectors: segments[slot.number].vectors.first(count), count: length,
+        direction: direction)
     case .bvec:
-      let table = unsafe cutBioVectors(index, request)
-      return unsafe IOVIter(bioVectors: table, count: length, direction: direction)
+      let count = cutBioVectors(slot, request)
+      return unsafe IOVIter(
+        bioVectors: segments[slot.number].bioVectors.first(count), count: length,
+        direction: direction)
     case .xarray:
       return unsafe IOVIter(
-        xarray: arrays[index], position: UInt64(request.dataOffset), count: length,
+        xarray: xarray(slot), position: UInt64(request.dataOffset), count: length,
         direction: direction)
     }
   }
 
-  /// Calls `body` with offset and length of each segment. Cuts fall on blocks where there are enough of them,
+  /// Calls `body` with place, offset and length of each segment. Cuts fall on blocks where there are enough of them,
   /// else anywhere; the last segment takes the rest.
   private func forEachSegment(of request: DirectRequest, _ body: (Int, Int, Int) -> Void) -> Int {
     var piece = request.length / request.shape.segments
@@ -108,27 +103,62 @@ import Memory
     return count
   }
 
-  private func cutVectors(
-    _ index: Int, base: UInt64, _ request: DirectRequest
-  ) -> UnsafeBufferPointer<IOVec> {
-    let table = unsafe vectors + index * RequestShape.maxSegments
-    let count = forEachSegment(of: request) { position, start, length in
-      unsafe table[position] = IOVec(base: base + UInt64(start), length: length)
+  private func cutVectors(_ slot: Slot, base: UInt64, _ request: DirectRequest) -> Int {
+    segments[slot.number].makeVectors()
+    return forEachSegment(of: request) { place, start, length in
+      segments[slot.number].vectors[place] = IOVec(base: base + UInt64(start), length: length)
     }
-    return unsafe UnsafeBufferPointer(start: table, count: count)
   }
 
-  private func cutBioVectors(
-    _ index: Int, _ request: DirectRequest
-  ) -> UnsafeBufferPointer<BioVec> {
-    let table = unsafe bioVectors + index * RequestShape.maxSegments
-    let first = payloadPages[index]
-    let count = forEachSegment(of: request) { position, start, length in
+  private func cutBioVectors(_ slot: Slot, _ request: DirectRequest) -> Int {
+    segments[slot.number].makeBioVectors()
+    let first = payloadPages[slot.number]
+    return forEachSegment(of: request) { place, start, length in
       let byte = request.dataOffset + start
-      unsafe table[position] = BioVec(
+      segments[slot.number].bioVectors[place] = BioVec(
         page: first.advanced(by: byte / pageSize), offset: UInt32(byte % pageSize),
         length: UInt32(length))
     }
-    return unsafe UnsafeBufferPointer(start: table, count: count)
+  }
+
+  private var pagesPerSlot: Int { maxIOBytes / pageSize + 1 }
+
+  private func pipe(_ slot: Slot) -> PipeBuffer {
+    if let pipe = segments[slot.number].pipe { return pipe }
+    let pipe = PipeBuffer(capacity: pagesPerSlot, pages: pages)
+    pipe.supply(PageRun(first: payloadPages[slot.number], count: pagesPerSlot))
+    segments[slot.number].pipe = pipe
+    return pipe
+  }
+
+  private func xarray(_ slot: Slot) -> XArrayTable {
+    if let xarray = segments[slot.number].xarray { return xarray }
+    let first = payloadPages[slot.number]
+    let xarray = XArrayTable(
+      (0..<pagesPerSlot).map { XArrayEntry(index: UInt64($0), head: first.advanced(by: $0)) })
+    segments[slot.number].xarray = xarray
+    return xarray
+  }
+}
+
+/// What iterators over one slot's buffer look into. Made when the slot first serves a request of the kind: a mount
+/// uses one or two of the kinds, and may have very many slots.
+private struct SegmentTables: ~Copyable {
+  var vectors = FixedTable<IOVec>(count: 0, repeating: IOVec(base: 0, length: 0))
+  var bioVectors = FixedTable<BioVec>(
+    count: 0, repeating: BioVec(page: Page(0), offset: 0, length: 0))
+  var xarray: XArrayTable?
+  var pipe: PipeBuffer?
+
+  mutating func makeVectors() {
+    if vectors.count > 0 { return }
+    vectors = FixedTable(
+      count: RequestShape.maxSegments, repeating: IOVec(base: 0, length: 0))
+  }
+
+  mutating func makeBioVectors() {
+    if bioVectors.count > 0 { return }
+    bioVectors = FixedTable(
+      count: RequestShape.maxSegments, repeating: BioVec(page: Page(0), offset: 0, length: 0))
   }
 }

@@ -3,8 +3,8 @@
 import Memory
 import Synchronization
 
-/// Whole-block writes share the gate; a write with a partial block has it alone. Nobody blocks: who cannot
-/// enter is parked, and woken when the way is free.
+/// One file's gate. Whole-block writes share it; a write with a partial block, and whatever zeroes or discards, has it
+/// alone. Nobody blocks: who cannot enter is parked, and woken when the way is free.
 ///
 /// Shared entry and exit are one atomic add each; only parking takes the lock. A parked exclusive request
 /// keeps newcomers out, so it is never starved.
@@ -15,22 +15,24 @@ public final class WriteGate: Sendable {
   public struct Waiter: Sendable {
     /// The worker that owns it.
     public let worker: Int
-    /// The request's slot in that worker.
-    public let request: Int
+    /// The request's slot.
+    public let slot: Slot
     /// Whether it needs the gate alone.
     public let isExclusive: Bool
 
     /// Names a request.
-    public init(worker: Int, request: Int, isExclusive: Bool) {
+    public init(worker: Int, slot: Slot, isExclusive: Bool) {
       self.worker = worker
-      self.request = request
+      self.slot = slot
       self.isExclusive = isExclusive
     }
   }
 
   /// Low bits: shared holders. Above them: exclusively held, and somebody is parked.
   private let state = Atomic<Int>(0)
+  /// A slot waits in one gate at most, and there once: never more than there are slots.
   private let parked = Guarded<[Waiter]>([])
+  private let age = Atomic<Int>(0)
   private let wake: @Sendable (Waiter) -> Void
 
   private static let exclusive = 1 << 40
@@ -39,6 +41,13 @@ public final class WriteGate: Sendable {
   /// Makes an open gate.
   /// - Parameter wake: called for each waiter that may try again, from the thread that left.
   public init(wake: @escaping @Sendable (Waiter) -> Void) { self.wake = wake }
+
+  /// How often the file's extents have changed. Who asks where a range lies reads this first: a request that enters
+  /// the gate at another age was told of blocks that may be somebody else's, or no longer unwritten.
+  public var mappingAge: Int { age.load(ordering: .acquiring) }
+
+  /// Says that the file's extents have changed. To be called before the change's request leaves the gate.
+  public func noteMappingChange() { age.wrappingAdd(1, ordering: .releasing) }
 
   /// Tries to enter; parks the waiter if the way is not free.
   /// - Returns: whether the gate was entered.

@@ -1,5 +1,7 @@
 // The way an answer takes back to the kernel, for those who answer later or on another thread.
 
+import DirectIO
+
 /// By which way an answer leaves: a descriptor of /dev/fuse, or the ring entry in which its request lies.
 struct AnswerRoute: @unchecked Sendable {
   // Guard of the unchecked Sendable: a worker outlives every request; what other threads call on it is made for that.
@@ -21,9 +23,9 @@ struct AnswerRoute: @unchecked Sendable {
   }
 
   /// An answer by a ring entry.
-  init(slot: Int, of worker: Worker) {
+  init(slot: Slot, of worker: Worker) {
     descriptor = -1
-    self.slot = Int32(slot)
+    self.slot = Int32(slot.number)
     unsafe self.worker = worker
   }
 }

@@ -9,6 +9,14 @@ struct ControlError: Error {
   let code: Errno
   let message: String
 
+  init(code: Errno, message: String) {
+    self.code = code
+    self.message = message
+  }
+
+  /// An error that needs no more words than its name.
+  init(_ code: Errno) { self.init(code: code, message: describeErrno(code.rawValue)) }
+
   static func invalid(_ message: String) -> ControlError {
     ControlError(code: .invalidArgument, message: message)
   }

@@ -7,41 +7,6 @@ import Memory
 import Synchronization
 import Volumes
 
-/// Open control files: each keeps the text that it was opened with.
-final class OpenControlFiles: Sendable {
-  private struct State {
-    var next: UInt64 = 1
-    var texts: [UInt64: (inode: UInt64, bytes: [UInt8])] = [:]
-  }
-  private let state = Guarded(State())
-
-  /// Keeps a text and gives its handle.
-  func open(_ text: String, inode: UInt64) -> UInt64 {
-    state.withLock { state in
-      let handle = state.next
-      state.next += 1
-      state.texts[handle] = (inode, Array(text.utf8))
-      return handle
-    }
-  }
-
-  /// The text behind a handle, or nil.
-  func text(_ handle: UInt64) -> [UInt8]? { state.withLock { $0.texts[handle]?.bytes } }
-
-  /// The size of a file's longest open text, or 0.
-  ///
-  /// The kernel does not say which open file a fstat(2) is about. Who reads as many bytes as it tells must not
-  /// miss the end of his text because the file's text has become shorter since.
-  func largestSize(of inode: UInt64) -> Int {
-    state.withLock { state in
-      state.texts.values.reduce(0) { $1.inode == inode ? max($0, $1.bytes.count) : $0 }
-    }
-  }
-
-  /// Forgets a text.
-  func close(_ handle: UInt64) { state.withLock { _ = $0.texts.removeValue(forKey: handle) } }
-}
-
 extension Server {
   /// The files in the order of a listing.
   func makeControlFiles() -> [ControlFile] {
@@ -54,15 +19,15 @@ extension Server {
       ControlFile(name: "pins", permissions: 0o444) { [unowned self] in pinsText() },
       ControlFile(
         name: "control", permissions: 0o600, render: { lastReply.text },
-        accept: { [unowned self] text throws(Errno) in
+        accept: { [unowned self] text, done in
+          let commands: [ControlCommand]
           do throws(ControlError) {
-            for command in try ControlCommand.parse(text) {
-              lastReply.text = try perform(command) + "\n"
-            }
+            commands = try ControlCommand.parse(text)
           } catch {
             lastReply.text = "error: \(error.message)\n"
-            throw error.code
+            return done(error.code)
           }
+          perform(commands[...], reply: lastReply, done)
         }),
       ControlFile(name: "config", permissions: 0o444) { [unowned self] in configText() },
       ControlFile(name: "help", permissions: 0o444) { ControlCommand.help },
@@ -111,32 +76,84 @@ extension Server {
     return settings.map { "\($0.name)=\($0.value)\n" }.joined()
   }
 
-  /// Does what a command says.
-  /// - Returns: the reply that `control` shows afterwards.
-  private func perform(_ command: ControlCommand) throws(ControlError) -> String {
-    if case .drop = command, isFrozen {
-      throw ControlError(
-        code: Errno(rawValue: EBUSY),
-        message: "the mount is frozen, and a write that it holds may have a page locked; thaw first"
-      )
-    }
-    do throws(Errno) {
-      switch command {
-      case .resetStatistics: statistics.reset()
-      case .set(let changes): return changeShape(changes)
-      case .flush: try device.flush()
-      case .freeze: try freeze()
-      case .thaw: thaw()
-      case .drop: try dropCaches()
-      case .farewell(let name): farewell.set(name)
-      case .checkpoint(let name):
-        try device.flush()
-        statistics.checkpoint(name)
-        return "ok checkpoint \(name)"
+  /// Does what the commands say, one after the other; a command that takes its time keeps nobody else waiting.
+  private func perform(
+    _ commands: ArraySlice<ControlCommand>, reply: LastReply,
+    _ done: @escaping @Sendable (Errno?) -> Void
+  ) {
+    guard let command = commands.first else { return done(nil) }
+    perform(command) { [unowned self] result in
+      switch result {
+      case .success(let text):
+        reply.text = text + "\n"
+        controlQueue.async { [unowned self] in perform(commands.dropFirst(), reply: reply, done) }
+      case .failure(let error):
+        reply.text = "error: \(error.message)\n"
+        done(error.code)
       }
-      return "ok"
-    } catch {
-      throw ControlError(code: error, message: describeErrno(error.rawValue))
+    }
+  }
+
+  /// Does what a command says.
+  /// - Parameter done: called once, maybe later, with the reply that `control` shows afterwards.
+  private func perform(
+    _ command: ControlCommand,
+    _ done: @escaping @Sendable (Result<String, ControlError>) -> Void
+  ) {
+    let finish: @Sendable (String, Errno?) -> Void = { reply, error in
+      done(error.map { .failure(ControlError($0)) } ?? .success(reply))
+    }
+    switch command {
+    case .resetStatistics:
+      statistics.reset()
+      finish("ok", nil)
+    case .set(let changes): finish(changeShape(changes), nil)
+    case .flush: flush { finish("ok", $0) }
+    case .freeze: freeze(done)
+    case .thaw:
+      thaw()
+      finish("ok", nil)
+    case .drop: drop(done)
+    case .farewell(let name):
+      farewell.set(name)
+      finish("ok", nil)
+    case .checkpoint(let name):
+      flush { [unowned self] error in
+        if error == nil { statistics.checkpoint(name) }
+        finish("ok checkpoint \(name)", error)
+      }
+    }
+  }
+
+  private func freeze(_ done: @escaping @Sendable (Result<String, ControlError>) -> Void) {
+    freeze { isFrozen, error in
+      if !isFrozen {
+        done(
+          .failure(ControlError(code: .cancelled, message: "the mount was thawed meanwhile")))
+      } else {
+        done(error.map { .failure(ControlError($0)) } ?? .success("ok"))
+      }
+    }
+  }
+
+  /// Waits for the kernel's page locks, so it runs where nobody waits for it.
+  private func drop(_ done: @escaping @Sendable (Result<String, ControlError>) -> Void) {
+    if isFrozen {
+      return done(
+        .failure(
+          ControlError(
+            code: .busy,
+            message:
+              "the mount is frozen, and a write that it holds may have a page locked; thaw first"
+          )))
+    }
+    invalidationQueue.async { [self] in
+      do throws(Errno) {
+        try dropCaches()
+        done(.success("ok"))
+      } catch {
+        done(.failure(ControlError(error)))
+      }
     }
   }
 

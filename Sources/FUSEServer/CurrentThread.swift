@@ -1,5 +1,6 @@
 // What a libfuse callback needs to know of the thread it runs on: C hands it neither.
 
+import DirectIO
 import Glibc
 
 /// The worker of the calling thread, and the way by which its present request is answered.
@@ -25,7 +26,9 @@ enum CurrentThread {
   static var route: AnswerRoute {
     get {
       let number = unsafe Int(bitPattern: pthread_getspecific(routeNumberKey)) - 1
-      if let worker = pointed(by: routeWorkerKey) { return AnswerRoute(slot: number, of: worker) }
+      if let worker = pointed(by: routeWorkerKey) {
+        return AnswerRoute(slot: Slot(number), of: worker)
+      }
       return AnswerRoute(descriptor: Int32(truncatingIfNeeded: number))
     }
     set {

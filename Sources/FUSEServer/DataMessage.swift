@@ -2,8 +2,10 @@
 // allocate, lock and list each of these two, which here take a few loads instead.
 
 import CFuse3
+import CSystem
 import Glibc
 import Memory
+import Volumes
 
 /// The requests that are decoded here; numbers of the FUSE protocol, include/uapi/linux/fuse.h.
 enum Opcode {
@@ -12,6 +14,23 @@ enum Opcode {
   static let initialize: UInt32 = 26
   static let interrupt: UInt32 = 36
   static let ioctl: UInt32 = 39
+  static let temporaryFile: UInt32 = 51
+
+  /// Whether a request changes the volume, and so must enter the mount's gate. WRITE is counted apart, and an ioctl
+  /// only if it is a pass-through write.
+  static func changesVolume(_ opcode: UInt32) -> Bool {
+    switch opcode {
+    case 4, 6, 8, 9, 10, 11, 12, 13: true  // SETATTR SYMLINK MKNOD MKDIR UNLINK RMDIR RENAME LINK
+    case 21, 24, 35, 43, 45, temporaryFile: true  // SETXATTR REMOVEXATTR CREATE FALLOCATE RENAME2
+    default: false
+    }
+  }
+}
+
+/// Bits of `write_flags` of a WRITE; include/uapi/linux/fuse.h.
+enum WriteFlags {
+  /// The kernel's own writing back of its pages: there is no program to take an error or to try again.
+  static let cache: UInt32 = 1 << 0
 }
 
 /// Sizes of the protocol's headers in bytes.
@@ -41,6 +60,17 @@ enum MessageLayout {
   var unique: UInt64 { unsafe bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self) }
   var inode: UInt64 { unsafe bytes.loadUnaligned(fromByteOffset: 16, as: UInt64.self) }
 
+  /// Whether the kernel writes its pages back: there is no program that could try again.
+  var isWriteback: Bool {
+    opcode == Opcode.write && byteCount >= MessageLayout.dataHeader
+      && word(at: 60) & WriteFlags.cache != 0
+  }
+
+  /// Who sent it.
+  var caller: Caller {
+    Caller(user: word(at: 24), group: word(at: 28), process: Int32(bitPattern: word(at: 32)))
+  }
+
   /// A word of a message that is long enough.
   func word(at offset: Int) -> UInt32 {
     precondition(offset >= 0 && offset + 4 <= byteCount)
@@ -64,7 +94,9 @@ enum MessageLayout {
       isWrite: opcode == Opcode.write, unique: unique, inode: inode,
       fileHandle: bytes.loadUnaligned(fromByteOffset: 40, as: UInt64.self),
       offset: bytes.loadUnaligned(fromByteOffset: 48, as: Int.self),
-      length: Int(bytes.loadUnaligned(fromByteOffset: 56, as: UInt32.self)))
+      length: Int(bytes.loadUnaligned(fromByteOffset: 56, as: UInt32.self)),
+      writeFlags: bytes.loadUnaligned(fromByteOffset: 60, as: UInt32.self),
+      openFlags: bytes.loadUnaligned(fromByteOffset: 72, as: UInt32.self))
     let room = request.isWrite ? byteCount - MessageLayout.dataHeader : limit
     let sound = request.length <= room && request.length <= limit && request.offset >= 0
     return sound && request.offset <= Int.max - request.length ? request : nil
@@ -81,6 +113,41 @@ struct DataRequest {
   let offset: Int
   /// Bytes to move.
   let length: Int
+  /// `write_flags` of a WRITE, `read_flags` of a READ.
+  let writeFlags: UInt32
+  /// The open file's flags, with O_DSYNC and O_SYNC added for a write that was asked to be durable by itself.
+  let openFlags: UInt32
+
+  /// A request of nothing, for slots that have none.
+  init() {
+    self.init(
+      isWrite: false, unique: 0, inode: 0, fileHandle: 0, offset: 0, length: 0, writeFlags: 0,
+      openFlags: 0)
+  }
+
+  init(
+    isWrite: Bool, unique: UInt64, inode: UInt64, fileHandle: UInt64, offset: Int, length: Int,
+    writeFlags: UInt32, openFlags: UInt32
+  ) {
+    self.isWrite = isWrite
+    self.unique = unique
+    self.inode = inode
+    self.fileHandle = fileHandle
+    self.offset = offset
+    self.length = length
+    self.writeFlags = writeFlags
+    self.openFlags = openFlags
+  }
+
+  /// Whether the answer may come only when the data is durable.
+  ///
+  /// The kernel follows a synchronous write by an FSYNC of its own; for one through libaio or io_uring these flags are
+  /// all that says so. Kernel: `fuse_write_flags()`, fs/fuse/file.c, v6.18.
+  var isDurable: Bool { isWrite && openFlags & UInt32(O_DSYNC) != 0 }
+  /// Whether it comes from a program's direct I/O.
+  var isDirect: Bool { openFlags & UInt32(EXTRACTFS_O_DIRECT) != 0 && !isWriteback }
+  /// Whether the kernel writes its pages back.
+  var isWriteback: Bool { isWrite && writeFlags & WriteFlags.cache != 0 }
 }
 
 /// Answers of `DeviceTransport`: they leave by the descriptor that delivered the request.

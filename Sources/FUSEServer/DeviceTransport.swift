@@ -5,51 +5,64 @@ import CSystem
 import DirectIO
 import Glibc
 import Memory
+import Ring
 
 /// The classic transport.
 @safe final class DeviceTransport: Transport {
   private let server: Server
   private let polling: FuseDevice
   private let blocking: FuseDevice
-  private let freeSlots: UnsafeMutablePointer<Int>
+  private let freeSlots: FixedTable<Slot>
   /// The clone that brought each slot's request: the answer must leave by the same.
-  private let descriptors: UnsafeMutablePointer<Int32>
+  private let descriptors: FixedTable<Int32>
   private var freeCount: Int
-  /// Writes that came while the mount was frozen, each a copy of its message.
+  /// Requests that came while the mount was frozen, each a copy of its message.
   private var heldWrites: [(message: [UInt8], descriptor: Int32)] = []
+  /// Bytes of those that programs wait for.
+  private var heldBytes = 0
+  /// So many are kept. What the kernel writes back comes on top: it never sends more than `max_background` at once.
+  private static let heldBytesLimit = 64 << 20
   private var attention: Attention
   /// Requests that the last look at the device brought.
   private var lastTaken = 0
+  /// What it takes to sleep while the device has something to do.
+  private let waiting: RingWaiting?
+
+  /// The worker's ring, and what it is to watch besides.
+  private struct RingWaiting {
+    let ring: IORing
+    let requests: DescriptorWatch
+    let bell: DescriptorWatch
+  }
 
   /// Small requests that are taken before their I/O is sent off together.
   private static var batchLimit: Int { 16 }
 
   /// Clones the session's descriptor.
   /// - Throws: what the clone failed with.
-  init(worker: Int, server: Server) throws(Errno) {
+  init(worker: Int, server: Server, mailbox: Mailbox, ring: IORing?) throws(Errno) {
     self.server = server
     polling = try FuseDevice(cloning: server.sessionDescriptor, blocking: false)
     blocking = try FuseDevice(cloning: server.sessionDescriptor, blocking: true)
     let count = server.memory.slotsPerWorker
-    unsafe freeSlots = .allocate(capacity: count)
-    unsafe descriptors = .allocate(capacity: server.memory.slotCount)
-    unsafe descriptors.initialize(repeating: -1, count: server.memory.slotCount)
-    freeCount = count
     let first = worker * count
-    for slot in 0..<count { unsafe (freeSlots + slot).initialize(to: first + count - 1 - slot) }
+    freeSlots = FixedTable(count: count) { Slot(first + count - 1 - $0) }
+    descriptors = FixedTable(count: server.memory.slotCount, repeating: -1)
+    freeCount = count
     attention = Attention(
-      worker: worker, pulses: server.pulses,
+      worker: worker, pulses: server.pulses, windows: server.windows,
       maximumNanoseconds: server.configuration.spinNanoseconds)
-  }
-
-  deinit {
-    unsafe freeSlots.deallocate()
-    unsafe descriptors.deallocate()
+    let requests = polling.descriptor
+    waiting = ring.map {
+      RingWaiting(
+        ring: $0, requests: DescriptorWatch(requests, on: $0),
+        bell: DescriptorWatch(mailbox.bell, on: $0))
+    }
   }
 
   func open(for worker: Worker) {
-    if server.configuration.workerCount == server.configuration.processorCount {
-      _ = extractfs_run_on_cpu(UInt32(worker.index))
+    if server.configuration.workerCount == server.configuration.allowedCPUs.count {
+      _ = extractfs_run_on_cpu(UInt32(server.configuration.allowedCPUs[worker.index]))
     }
   }
   func close() {}
@@ -57,14 +70,14 @@ import Memory
   // MARK: Slots
 
   /// The most recently used free slot, which is likely in cache, or nil.
-  private func takeSlot() -> Int? {
+  private func takeSlot() -> Slot? {
     if freeCount == 0 { return nil }
     freeCount &-= 1
-    return unsafe freeSlots[freeCount]
+    return freeSlots[freeCount]
   }
 
-  func release(_ slot: Int) {
-    unsafe freeSlots[freeCount] = slot
+  func release(_ slot: Slot) {
+    freeSlots[freeCount] = slot
     freeCount &+= 1
   }
 
@@ -101,55 +114,75 @@ import Memory
   }
 
   private func dispatch(
-    _ slot: Int, _ message: UnsafeMutableRawBufferPointer, from descriptor: Int32,
+    _ slot: Slot, _ message: UnsafeMutableRawBufferPointer, from descriptor: Int32,
     to worker: Worker
   ) -> Bool {
     attention.noteWork()
-    unsafe descriptors[slot] = descriptor
+    descriptors[slot.number] = descriptor
     return unsafe worker.dispatch(
       slot: slot, message: message, by: AnswerRoute(descriptor: descriptor))
   }
 
   /// Where a slot's next message goes: placed so that a WRITE's payload starts at the shift that is asked for.
-  private func receiveBuffer(slot: Int, of worker: Worker) -> UnsafeMutableRawBufferPointer {
+  private func receiveBuffer(slot: Slot, of worker: Worker) -> UnsafeMutableRawBufferPointer {
     let shift = server.shape.current.misalignment
-    unsafe worker.slots[slot].dataOffset = shift
+    worker.slots[slot].dataOffset = shift
     let length =
       max(MessageLayout.dataHeader + server.memory.maxIOBytes, MessageLayout.minimumReceive)
     return unsafe server.memory.map.table.memory(
-      at: worker.engine.payloadPage(slot).advanced(by: -1),
+      at: server.memory.payloadPage(slot).advanced(by: -1),
       offset: pageSize + shift - MessageLayout.dataHeader, length: length)
   }
 
   // MARK: Answering
 
-  func answer(_ slot: Int, unique: UInt64, error: Errno) {
-    unsafe Reply.error(error, to: unique, on: descriptors[slot])
+  func answer(_ slot: Slot, unique: UInt64, error: Errno) {
+    Reply.error(error, to: unique, on: descriptors[slot.number])
   }
 
-  func answer(_ slot: Int, unique: UInt64, written byteCount: Int) {
-    unsafe Reply.written(byteCount, to: unique, on: descriptors[slot])
+  func answer(_ slot: Slot, unique: UInt64, written byteCount: Int) {
+    Reply.written(byteCount, to: unique, on: descriptors[slot.number])
   }
 
-  func answer(_ slot: Int, unique: UInt64, dataAt offset: Int, byteCount: Int) {
+  func answer(_ slot: Slot, unique: UInt64, dataAt offset: Int, byteCount: Int) {
     let payload = unsafe server.memory.map.table.memory(
       at: server.memory.payloadPage(slot), offset: offset, length: byteCount)
     if let start = payload.baseAddress {
-      unsafe Reply.data(start, byteCount: byteCount, to: unique, on: descriptors[slot])
+      unsafe Reply.data(start, byteCount: byteCount, to: unique, on: descriptors[slot.number])
     }
+  }
+
+  func setAnswer(_ slot: Slot, parts: UnsafeBufferPointer<iovec>) {
+    preconditionFailure("an answer by /dev/fuse leaves at once and not through a slot")
+  }
+
+  func commit(_ slot: Slot) {
+    preconditionFailure("an answer by /dev/fuse leaves at once and not through a slot")
+  }
+
+  func servePassed(_ slot: Slot, for worker: Worker) {
+    preconditionFailure("requests by /dev/fuse are passed to nobody")
   }
 
   // MARK: Holding
 
   var holdsWrites: Bool { !heldWrites.isEmpty }
 
-  func hold(_ slot: Int, _ message: IncomingMessage, by route: AnswerRoute) {
+  func hold(_ slot: Slot, _ message: IncomingMessage, by route: AnswerRoute) {
+    if !message.isWriteback {
+      if heldBytes + message.byteCount > Self.heldBytesLimit {
+        answer(slot, unique: message.unique, error: .wouldBlock)
+        return release(slot)
+      }
+      heldBytes += message.byteCount
+    }
     heldWrites.append((message.copy(), route.descriptor))
     release(slot)
   }
 
   func releaseHeldWrites(for worker: Worker) -> Bool {
     var released = false
+    heldBytes = 0
     while !heldWrites.isEmpty, let slot = takeSlot() {
       let (bytes, descriptor) = heldWrites.removeFirst()
       let buffer = unsafe receiveBuffer(slot: slot, of: worker)
@@ -157,26 +190,45 @@ import Memory
       unsafe place.copyBytes(from: bytes)
       _ = unsafe dispatch(slot, place, from: descriptor, to: worker)
       released = true
-      if server.isFrozen && !worker.hasEnded { break }
+      if server.isFrozen { break }
     }
     return released
   }
 
   // MARK: Waiting
 
+  /// Answers have left already; only the device's work is on the ring.
+  func sendOff() {
+    guard let ring = waiting?.ring else { return }
+    if ring.unsubmittedCount > 0 { ring.submit() }
+    if ring.dispatch() == 0 && ring.hasNews {
+      ring.submit()
+      ring.dispatch()
+    }
+  }
+
   func waitForWork(for worker: Worker) {
     if lookAgain(for: worker) { return }
     attention.noteIdle()
     let engine = worker.engine
-    if engine.inFlightCount > 0 {
-      engine.wait(
-        readable: worker.hasEnded || freeCount == 0 ? -1 : polling.descriptor, worker.mailbox.bell)
-      worker.mailbox.clearBell()
-    } else if worker.hasEnded || engine.hasParkedRequests || holdsWrites {
+    if engine.inFlightCount > 0, let waiting {
+      wait(for: worker, by: waiting)
+    } else if worker.hasEnded || engine.hasParkedRequests || worker.pendingVolumeWork > 0
+      || holdsWrites
+    {
       pollDescriptors(for: worker)
     } else {
       readBlocking(for: worker)
     }
+  }
+
+  /// Sleeps on the ring: for the device, for a request if one can be taken, and for a letter.
+  private func wait(for worker: Worker, by waiting: RingWaiting) {
+    if !worker.hasEnded && freeCount > 0 { waiting.requests.arm() }
+    waiting.bell.arm()
+    waiting.ring.wait(isForDevice: true)
+    waiting.ring.dispatch()
+    worker.mailbox.clearBell()
   }
 
   /// Looks at the device again and again for as long as that has paid lately.
@@ -184,8 +236,10 @@ import Memory
   private func lookAgain(for worker: Worker) -> Bool {
     if !attention.isPaid || worker.hasEnded || freeCount == 0 { return false }
     return attention.lookAround { [self] in
-      takeRequests(for: worker) > 0 || worker.hasEnded
-        || (worker.engine.inFlightCount > 0 && worker.engine.poll())
+      if takeRequests(for: worker) > 0 || worker.hasEnded { return true }
+      if worker.engine.inFlightCount == 0 { return false }
+      sendOff()
+      return worker.engine.poll()
     }
   }
 
@@ -202,9 +256,7 @@ import Memory
       _ = unsafe dispatch(
         slot, UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]),
         from: blocking.descriptor, to: worker)
-    case .nothing:
-      release(slot)
-      if server.isStopping { worker.hasEnded = true }
+    case .nothing: release(slot)
     case .ended:
       release(slot)
       worker.hasEnded = true
@@ -215,13 +267,14 @@ import Memory
   private func pollDescriptors(for worker: Worker) {
     var descriptors = (
       pollfd(fd: worker.mailbox.bell, events: Int16(POLLIN), revents: 0),
-      pollfd(fd: worker.hasEnded ? -1 : polling.descriptor, events: Int16(POLLIN), revents: 0)
+      pollfd(
+        fd: worker.hasEnded || freeCount == 0 ? -1 : polling.descriptor, events: Int16(POLLIN),
+        revents: 0)
     )
     unsafe withUnsafeMutableBytes(of: &descriptors) { bytes in
       let list = unsafe bytes.assumingMemoryBound(to: pollfd.self)
       _ = unsafe poll(list.baseAddress, 2, -1)
     }
     worker.mailbox.clearBell()
-    if server.isStopping { worker.hasEnded = true }
   }
 }

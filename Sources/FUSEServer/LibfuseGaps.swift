@@ -59,8 +59,11 @@ enum LibfuseGaps {
     unsafe answer.storeBytes(
       of: UInt16((maxIO + pageSize - 1) / pageSize), toByteOffset: Field.outMaxPages,
       as: UInt16.self)
+    // libfuse 3.14 takes this wish and never sends it.
+    let parallel: UInt32 = 1 << 18  // FUSE_PARALLEL_DIROPS
+    let flags = unsafe answer.load(fromByteOffset: Field.outFlags, as: UInt32.self) | parallel
+    unsafe answer.storeBytes(of: flags, toByteOffset: Field.outFlags, as: UInt32.self)
     if !server.usesRing { return }
-    let flags = unsafe answer.load(fromByteOffset: Field.outFlags, as: UInt32.self)
     let flags2 = unsafe answer.load(fromByteOffset: Field.outFlags2, as: UInt32.self)
     let extended: UInt32 = 1 << 30  // FUSE_INIT_EXT
     unsafe answer.storeBytes(

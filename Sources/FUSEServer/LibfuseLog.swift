@@ -18,7 +18,7 @@ enum LibfuseLog {
         return unsafe String(cString: buffer.baseAddress!)
       }
       if level == FUSE_LOG_DEBUG {
-        _ = unsafe Glibc.write(STDERR_FILENO, text, text.utf8.count)
+        StreamWriter.log(text, to: STDERR_FILENO)
         return
       }
       LibfuseLog.lines.withLock { lines in
@@ -27,6 +27,9 @@ enum LibfuseLog {
       }
     }
   }
+
+  /// Writes a line of our own among libfuse's, for `-d`.
+  static func debug(_ text: String) { _ = unsafe Glibc.write(STDERR_FILENO, text, text.utf8.count) }
 
   /// The newest message, or nil.
   static var lastLine: String? { lines.withLock { $0.last } }

@@ -1,18 +1,21 @@
 // What other threads have to tell a worker.
 
 import CSystem
+import DirectIO
 import Glibc
 import Memory
 import Synchronization
 
 /// A message to a worker; numbers are request slots.
 enum Letter {
-  /// The write gate has let a parked request in.
-  case resume(Int)
+  /// A file's gate has let a parked request in.
+  case resume(Slot)
   /// Another thread has put a request's answer in its place: it can leave.
-  case commit(Int)
+  case commit(Slot)
   /// Another worker passes a request on that it has not looked at.
-  case serve(Int)
+  case serve(Slot)
+  /// What another thread did for a request is through: the rest is this worker's.
+  case run(@Sendable (Worker) -> Void)
 }
 
 /// A worker's letters, and the bell that wakes it. Anyone posts; the worker alone opens.
@@ -79,9 +82,6 @@ final class Mailbox: Sendable {
     }
     return true
   }
-
-  /// Whether the worker sleeps now, or is about to.
-  var isAsleep: Bool { sleeping.load(ordering: .relaxed) }
 
   /// To be called when awake: from here on letters are noticed without the bell.
   func wakeUp() { sleeping.store(false, ordering: .relaxed) }

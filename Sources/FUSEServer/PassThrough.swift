@@ -21,14 +21,22 @@ struct PassThroughCall {
   var isWrite: Bool { header.operation == UInt32(EXTRACTFS_PASSTHROUGH_WRITE) }
   var byteCount: Int { Int(header.blocks) * blockBytes }
   /// Byte position on the device. Sound once `check` has passed.
-  var deviceOffset: Int { Int(header.lba) * blockBytes }
+  var deviceOffset: Int { firstByte + Int(header.lba) * blockBytes }
+  /// Where the file's blocks begin on the device.
+  private let firstByte: Int
+  /// The file's inode.
+  let inode: UInt64
 
   /// Reads a header and answers what a query asks for.
-  @unsafe init(_ message: UnsafeRawBufferPointer, blockBytes: Int, deviceBytes: Int) {
+  @unsafe init(
+    _ message: UnsafeRawBufferPointer, of inode: UInt64, blockBytes: Int, range: Range<Int>
+  ) {
+    self.inode = inode
     unsafe header = message.loadUnaligned(as: extractfs_passthrough_header.self)
     self.blockBytes = blockBytes
+    firstByte = range.lowerBound
     header.block_size = UInt32(blockBytes)
-    header.device_blocks = UInt64(deviceBytes / blockBytes)
+    header.device_blocks = UInt64(range.count / blockBytes)
     header.mapped_bytes = 0
     header.copied_bytes = 0
   }
@@ -68,22 +76,23 @@ extension IncomingMessage {
 extension Server {
   /// FUSE_IOCTL: answers at once what is refused or asked, and starts what moves data.
   func passThrough(
-    _ inode: UInt64, command: UInt32, isWritable: Bool, message: UnsafeRawBufferPointer, room: Int,
+    _ inode: UInt64, command: UInt32, handle: UInt64, message: UnsafeRawBufferPointer, room: Int,
     _ request: fuse_req_t
   ) {
     unsafe attempt(request) { () throws(Errno) in
-      // Elsewhere than on a raw image the blocks of a file are the filesystem's business.
-      guard inode == RawVolume.diskInode, volume is RawVolume,
-        command == extractfs_passthrough_number, message.count == PassThroughCall.messageBytes,
-        room == PassThroughCall.messageBytes, let worker = CurrentThread.worker
-      else { throw Errno(rawValue: ENOTTY) }
+      guard !ControlDirectory.owns(inode), command == extractfs_passthrough_number,
+        message.count == PassThroughCall.messageBytes, room == PassThroughCall.messageBytes,
+        let worker = CurrentThread.worker
+      else { throw .notTypewriter }
+      let range = try volume.passThroughRange(of: inode)
       let call = unsafe PassThroughCall(
-        message, blockBytes: device.limits.logicalBlockSize, deviceBytes: device.byteCount)
-      try call.check(isReadOnly: configuration.isReadOnly, isWritable: isWritable)
+        message, of: inode, blockBytes: device.limits.logicalBlockSize, range: range)
+      let file = OpenFile.behind(handle)
+      try call.check(isReadOnly: configuration.isReadOnly, isWritable: file.isWritable)
       if call.isQuery {
         unsafe replyPassThrough(call, data: nil, request)
       } else {
-        unsafe worker.startPassThrough(call, message: message, answering: request)
+        unsafe worker.startPassThrough(call, of: file.state, message: message, answering: request)
       }
     }
   }
@@ -107,11 +116,9 @@ extension Server {
   }
 
   /// Drops what the kernel has cached of a range that was written past it, then answers.
-  func finishPassThroughWrite(_ call: PassThroughCall, _ request: fuse_req_t) {
+  func finishPassThroughWrite(_ call: PassThroughCall, of inode: UInt64, _ request: fuse_req_t) {
     unsafe onInvalidationQueue(request) { [self] request throws(Errno) in
-      let result = unsafe fuse_lowlevel_notify_inval_inode(
-        session, RawVolume.diskInode, off_t(call.deviceOffset), off_t(call.byteCount))
-      if result < 0 && result != -ENOENT { throw Errno(rawValue: -result) }
+      try dropCached(inode, offset: call.deviceOffset, byteCount: call.byteCount)
       unsafe replyPassThrough(call, data: nil, request)
     }
   }
@@ -120,59 +127,57 @@ extension Server {
 extension Worker {
   /// Puts the caller's buffer where requests have theirs, and starts the transfer.
   func startPassThrough(
-    _ call: PassThroughCall, message: UnsafeRawBufferPointer, answering request: fuse_req_t
+    _ call: PassThroughCall, of state: FileState, message: UnsafeRawBufferPointer,
+    answering request: fuse_req_t
   ) {
-    let slot = currentSlot
+    let slot = servedSlot
     let buffer = unsafe passThroughBuffer(slot)
     let source = unsafe UnsafeRawBufferPointer(rebasing: message[PassThroughCall.headerBytes...])
     // The message lies in the same slot, some bytes off: the regions overlap.
     unsafe memmove(buffer.baseAddress!, source.baseAddress!, source.count)
-    unsafe slots[slot].flushRequest = unsafe request
-    unsafe slots[slot].passThrough = call
+    unsafe slots[slot].request = unsafe request
+    slots[slot].job = .passThrough
+    slots[slot].passThrough = call
     counters.add(.requestsInflight, 1)
-    var shape = server.shape.current
+    var shape = shape.current
     if shape.kind != .iovec { shape.kind = .ubuf }
-    unsafe engine.start(
+    engine.start(
       slot,
       DirectRequest(
-        isWrite: call.isWrite, unique: slots[slot].unique, inode: RawVolume.diskInode,
+        isWrite: call.isWrite, unique: slots[slot].unique, inode: state.inode,
         fileOffset: call.deviceOffset, deviceOffset: call.deviceOffset, length: call.byteCount,
         dataOffset: slots[slot].dataOffset + Int(call.header.offset), shape: shape,
-        isPassThrough: true))
+        isPassThrough: true, gate: state.gate))
   }
 
   /// Answers a pass-through request whose I/O is through, and frees its slot.
-  func answerPassThrough(_ finished: FinishedRequest) {
-    let index = finished.index
-    guard var call = unsafe slots[index].passThrough, let request = unsafe slots[index].flushRequest
+  func finishPassThrough(_ slot: Slot, error: Errno?) {
+    guard var call = slots[slot].passThrough, let request = unsafe slots[slot].request
     else { preconditionFailure("a pass-through request has lost its caller") }
-    unsafe slots[index].passThrough = nil
-    unsafe slots[index].flushRequest = nil
+    slots[slot].passThrough = nil
     counters.add(.requestsInflight, -1)
-    CurrentThread.route = unsafe slots[index].route
-    if let error = finished.error {
+    if let error {
       counters.add(.ioErrors, 1)
-      unsafe fuse_reply_err(request, error.rawValue)
-    } else {
-      let (mapped, copied) = engine.passThroughBytes(index)
-      call.header.mapped_bytes = UInt32(mapped)
-      call.header.copied_bytes = UInt32(copied)
+      return unsafe answer(slot, error: error, request)
+    }
+    let inode = call.inode
+    let (mapped, copied) = engine.passThroughBytes(slot)
+    call.header.mapped_bytes = UInt32(mapped)
+    call.header.copied_bytes = UInt32(copied)
+    answer(slot) {
       if call.isWrite {
-        server.volume.noteWrite(RawVolume.diskInode)
-        unsafe server.finishPassThroughWrite(call, request)
+        noteWritten(inode, at: call.deviceOffset, byteCount: call.byteCount)
+        unsafe server.finishPassThroughWrite(call, of: inode, request)
       } else {
-        unsafe server.replyPassThrough(call, data: passThroughBuffer(index), request)
+        unsafe server.replyPassThrough(call, data: passThroughBuffer(slot), request)
       }
     }
-    CurrentThread.route = .none
-    engine.release(index)
-    transport.release(index)
   }
 
   /// The caller's buffer in a slot, shifted as all requests of the mount are.
-  private func passThroughBuffer(_ slot: Int) -> UnsafeMutableRawBufferPointer {
-    unsafe server.memory.map.table.memory(
-      at: engine.payloadPage(slot), offset: slots[slot].dataOffset,
+  private func passThroughBuffer(_ slot: Slot) -> UnsafeMutableRawBufferPointer {
+    unsafe memory.map.table.memory(
+      at: memory.payloadPage(slot), offset: slots[slot].dataOffset,
       length: Int(EXTRACTFS_PASSTHROUGH_BUFFER))
   }
 }

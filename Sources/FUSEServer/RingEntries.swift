@@ -40,14 +40,18 @@ enum RingProtocol {
   private let vectors: UnsafeMutablePointer<iovec>
   private let queues: [UInt16]
   /// How many more requests of each queue can wait for a thaw.
-  private let holdable: UnsafeMutablePointer<Atomic<Int>>
+  private let holdable: FixedTable<Atomic<Int>>
   private let queueCount: Int
   let workerCount: Int
 
   /// Whole cache lines, so that neighbours do not share one.
   private static let headerStride = 320
 
-  init(memory: RequestMemory, queueCount: Int) {
+  /// - Parameters:
+  ///   - queueCount: CPUs that the kernel counts.
+  ///   - backgroundLimit: requests of which the kernel sends no more at once, what it writes back among them: for so
+  ///     many there is always an entry.
+  init(memory: RequestMemory, queueCount: Int, backgroundLimit: Int) {
     let slotCount = memory.slotCount
     let workerCount = slotCount / memory.slotsPerWorker
     self.workerCount = workerCount
@@ -61,14 +65,14 @@ enum RingProtocol {
       return own.isEmpty ? UInt16(worker % queueCount) : UInt16(own[place % own.count])
     }
     self.queueCount = queueCount
-    unsafe holdable = .allocate(capacity: queueCount)
-    for queue in 0..<queueCount {
+    let queues = queues
+    holdable = FixedTable(count: queueCount) { queue in
       let count = queues.count { Int($0) == queue }
       // Some stay free for everything else, else the thaw itself could not be asked for.
-      unsafe (holdable + queue).initialize(to: Atomic(count - min(4, (count + 3) / 4)))
+      return Atomic(max(0, count - backgroundLimit - 4))
     }
     for slot in 0..<slotCount {
-      let payload = unsafe memory.payload(slot)
+      let payload = unsafe memory.payload(Slot(slot))
       unsafe (vectors + slot * 2).initialize(
         to: iovec(iov_base: headers + slot * Self.headerStride, iov_len: RingProtocol.headerBytes))
       unsafe (vectors + slot * 2 + 1).initialize(
@@ -78,40 +82,37 @@ enum RingProtocol {
 
   deinit {
     unsafe headers.deallocate()
-    unsafe holdable.deinitialize(count: queueCount)
-    unsafe holdable.deallocate()
     unsafe vectors.deallocate()
   }
 
   /// The kernel queue that a slot's entry serves.
-  func queue(_ slot: Int) -> UInt16 { queues[slot] }
+  func queue(_ slot: Slot) -> UInt16 { queues[slot.number] }
 
   /// The worker to which that queue belongs.
-  func home(_ slot: Int) -> Int { Int(queues[slot]) % workerCount }
+  func home(_ slot: Slot) -> Int { Int(queues[slot.number]) % workerCount }
 
   /// Counts one more request that waits for a thaw in its entry.
   /// - Returns: false if so many of its queue do that it must not.
-  func hold(_ slot: Int) -> Bool {
-    let count = unsafe holdable + Int(queues[slot])
-    if unsafe count.pointee.wrappingSubtract(1, ordering: .relaxed).newValue >= 0 { return true }
-    unsafe count.pointee.wrappingAdd(1, ordering: .relaxed)
+  func hold(_ slot: Slot) -> Bool {
+    let queue = Int(queues[slot.number])
+    if holdable[queue].wrappingSubtract(1, ordering: .relaxed).newValue >= 0 { return true }
+    holdable[queue].wrappingAdd(1, ordering: .relaxed)
     return false
   }
 
   /// Counts one less.
-  func letGo(_ slot: Int) {
-    let count = unsafe holdable + Int(queues[slot])
-    unsafe count.pointee.wrappingAdd(1, ordering: .relaxed)
+  func letGo(_ slot: Slot) {
+    holdable[Int(queues[slot.number])].wrappingAdd(1, ordering: .relaxed)
   }
 
   /// A slot's headers.
-  @unsafe func header(_ slot: Int) -> UnsafeMutableRawPointer {
-    precondition(slot < queues.count)
-    return unsafe headers + slot * Self.headerStride
+  @unsafe func header(_ slot: Slot) -> UnsafeMutableRawPointer {
+    precondition(slot.number < queues.count)
+    return unsafe headers + slot.number * Self.headerStride
   }
 
   /// How many bytes a READ or WRITE moves; 0 for anything else.
-  func dataBytes(_ slot: Int) -> Int {
+  func dataBytes(_ slot: Slot) -> Int {
     let header = unsafe header(slot)
     let opcode = unsafe header.load(fromByteOffset: 4, as: UInt32.self)
     if opcode != Opcode.read && opcode != Opcode.write { return 0 }
@@ -121,10 +122,12 @@ enum RingProtocol {
   }
 
   /// Headers and payload of a slot, as the kernel wants to be told of them.
-  @unsafe func parts(_ slot: Int) -> UnsafeMutablePointer<iovec> { unsafe vectors + slot * 2 }
+  @unsafe func parts(_ slot: Slot) -> UnsafeMutablePointer<iovec> {
+    unsafe vectors + slot.number * 2
+  }
 
   /// Writes the header of an answer.
-  func setAnswer(_ slot: Int, error: Int32, unique: UInt64, payloadBytes: Int) {
+  func setAnswer(_ slot: Slot, error: Int32, unique: UInt64, payloadBytes: Int) {
     let header = unsafe header(slot)
     let length = UInt32(truncatingIfNeeded: MessageLayout.replyHeader &+ payloadBytes)
     unsafe header.storeBytes(of: length, as: UInt32.self)
@@ -139,7 +142,7 @@ enum RingProtocol {
   ///
   /// A part may lie in the payload itself, as the last one: parts are moved from the last to the first.
   @unsafe func setAnswer(
-    _ slot: Int, parts: UnsafeBufferPointer<iovec>, payload: UnsafeMutableRawBufferPointer
+    _ slot: Slot, parts: UnsafeBufferPointer<iovec>, payload: UnsafeMutableRawBufferPointer
   ) {
     guard let first = unsafe parts.first, let start = unsafe first.iov_base,
       unsafe first.iov_len == MessageLayout.replyHeader
@@ -161,7 +164,7 @@ enum RingProtocol {
 
   /// Makes a submission entry a command on a slot.
   @unsafe func prepare(
-    _ entry: UnsafeMutablePointer<io_uring_sqe>, command: UInt32, slot: Int, file: Int32,
+    _ entry: UnsafeMutablePointer<io_uring_sqe>, command: UInt32, slot: Slot, file: Int32,
     data: UInt64
   ) {
     let bytes = UnsafeMutableRawPointer(entry)
@@ -171,7 +174,7 @@ enum RingProtocol {
     unsafe entry.pointee.user_data = data
     unsafe bytes.storeBytes(of: command, toByteOffset: RingProtocol.commandOffset, as: UInt32.self)
     unsafe bytes.storeBytes(
-      of: queues[slot], toByteOffset: RingProtocol.queueInEntry, as: UInt16.self)
+      of: queues[slot.number], toByteOffset: RingProtocol.queueInEntry, as: UInt16.self)
     if command == RingProtocol.register {
       unsafe entry.pointee.addr = UInt64(UInt(bitPattern: parts(slot)))
       unsafe entry.pointee.len = 2
@@ -189,7 +192,7 @@ enum RingProtocol {
   ///   - shift: by how many bytes the data of a WRITE is to be moved.
   /// - Returns: the message, or nil if its sizes do not add up.
   @unsafe func message(
-    _ slot: Int, payload: UnsafeMutableRawBufferPointer, shift: Int
+    _ slot: Slot, payload: UnsafeMutableRawBufferPointer, shift: Int
   ) -> UnsafeMutableRawBufferPointer? {
     let header = unsafe header(slot)
     let length = unsafe Int(header.load(as: UInt32.self))

@@ -23,55 +23,49 @@ struct Sharing {
 
 extension RingTransport {
   /// Passes on what others should serve.
-  /// - Parameters:
-  ///   - slots: the requests that came together; those that stay are moved to the front.
-  ///   - count: how many there are.
+  /// - Parameter count: how many requests came together, first in `arrived`; those that stay are moved to the front.
   /// - Returns: how many stay.
-  func share(_ slots: UnsafeMutablePointer<Int>, count: Int, of worker: Worker) -> Int {
+  func share(count: Int, of worker: Worker) -> Int {
     if entries.workerCount < 2 { return count }
     let now = monotonicNanoseconds()
     var own = 0
-    for place in 0..<count where unsafe entries.home(slots[place]) == worker.index { own += 1 }
+    for place in 0..<count where entries.home(arrived[place]) == worker.index { own += 1 }
     if own > 0 { ownWork.beat(worker.index, at: now) }
     if own == count {
       sharing.loneGuests = 0
-      return unsafe lend(slots, count: count, of: worker, now: now)
+      return lend(count: count, of: worker, now: now)
     }
     let isLone = count == 1 && worker.engine.isIdle
     sharing.loneGuests = isLone ? sharing.loneGuests + 1 : 0
     let isBusy = now &- ownWork.beat(of: worker.index) < Sharing.idleNanoseconds
     if isBusy || sharing.loneGuests >= Sharing.loneLimit {
-      return unsafe sendHome(slots, count: count, of: worker)
+      return sendHome(count: count, of: worker)
     }
     return count
   }
 
   /// Gives half of a batch to an idle neighbour.
-  private func lend(
-    _ slots: UnsafeMutablePointer<Int>, count: Int, of worker: Worker, now: Int
-  ) -> Int {
+  private func lend(count: Int, of worker: Worker, now: Int) -> Int {
     if count < 2 { return count }
-    if unsafe count < Sharing.smallBatch && entries.dataBytes(slots[0]) < Sharing.largeBytes {
+    if count < Sharing.smallBatch && entries.dataBytes(arrived[0]) < Sharing.largeBytes {
       return count
     }
     let helper = (worker.index + 1) % entries.workerCount
     if now &- ownWork.beat(of: helper) < Sharing.idleNanoseconds { return count }
     let kept = (count + 1) / 2
-    let letters = (kept..<count).map { unsafe Letter.serve(slots[$0]) }
+    let letters = (kept..<count).map { Letter.serve(arrived[$0]) }
     server.workers[helper].mailbox.post(letters)
     return kept
   }
 
   /// Gives the requests of other workers' queues to those.
-  private func sendHome(
-    _ slots: UnsafeMutablePointer<Int>, count: Int, of worker: Worker
-  ) -> Int {
+  private func sendHome(count: Int, of worker: Worker) -> Int {
     var kept = 0
     for place in 0..<count {
-      let slot = unsafe slots[place]
+      let slot = arrived[place]
       let home = entries.home(slot)
       if home == worker.index {
-        unsafe slots[kept] = slot
+        arrived[kept] = slot
         kept += 1
       } else {
         server.workers[home].mailbox.post([.serve(slot)])

@@ -12,7 +12,7 @@ import Ring
 ///
 /// Every entry is with the kernel, waiting for a request, or here, being served; answering a request and waiting for
 /// the next is one command. Whoever answers has the entry on its own ring from then on.
-@safe final class RingTransport: Transport {
+@safe final class RingTransport: Transport, CompletionOwner {
   let server: Server
   private let memory: RequestMemory
   private let shape: ShapeSetting
@@ -20,14 +20,20 @@ import Ring
   let ownWork: Pulses
   let entries: RingEntries
   let ring: IORing
+  private var tag: UInt64 = 0
   private let file: Int32
+  private let mailbox: Mailbox
+  private let bell: DescriptorWatch
   /// Requests that have come and that nobody has looked at.
-  private let arrived: UnsafeMutablePointer<Int>
+  let arrived: FixedTable<Slot>
   private var arrivedCount = 0
+  /// Why the kernel has given an entry up, and with it the mount, if it has.
+  private var loss: Errno?
   /// Requests that wait for a thaw; their slots stay taken.
   private var held: [HeldRequest] = []
   /// What still comes by /dev/fuse; the first worker alone reads it.
   private let remainder: DeviceRemainder?
+  private let remainderWatch: DescriptorWatch?
   private var attention: Attention
   var sharing = Sharing()
   private let canRelax: Bool
@@ -35,17 +41,18 @@ import Ring
   private var isRelaxed = false
 
   private struct HeldRequest {
-    let slot: Int
+    let slot: Slot
     let messageBytes: Int
+    /// Whether it was counted as one that programs wait for.
+    let isCounted: Bool
   }
-
-  private static let bellMark = RingOwner.poll
-  private static let deviceMark = RingOwner.poll | 1
 
   /// Prepares a worker's share; nothing is registered yet.
   /// - Throws: what the ring or the device refused.
-  init(worker: Int, server: Server, ring: IORing) throws(Errno) {
+  init(worker: Int, server: Server, mailbox: Mailbox, ring: IORing) throws(Errno) {
     self.ring = ring
+    self.mailbox = mailbox
+    bell = DescriptorWatch(mailbox.bell, on: ring)
     self.server = server
     memory = server.memory
     shape = server.shape
@@ -57,85 +64,86 @@ import Ring
     self.entries = entries
     file = try ring.register(file: server.sessionDescriptor)
     remainder = worker == 0 ? try DeviceRemainder(server: server) : nil
-    unsafe arrived = .allocate(capacity: memory.slotCount)
+    remainderWatch = remainder.map { DescriptorWatch($0.descriptor, on: ring) }
+    arrived = FixedTable(count: memory.slotCount, repeating: Slot(0))
     attention = Attention(
-      worker: worker, pulses: server.pulses,
+      worker: worker, pulses: server.pulses, windows: server.windows,
       maximumNanoseconds: server.configuration.spinNanoseconds)
+    tag = ring.addOwner(self)
   }
 
-  deinit { unsafe arrived.deallocate() }
+  deinit { ring.removeOwner(tag) }
 
   /// Registers the worker's entries. The kernel uses the one that came last first, so the first slots stay in use
   /// and in cache.
   func open(for worker: Worker) throws(Errno) {
     // Where each CPU has a worker, that one stays on it: a request is then served where its sender runs.
-    if server.configuration.workerCount == server.configuration.processorCount {
-      _ = extractfs_run_on_cpu(UInt32(worker.index))
+    if server.configuration.workerCount == server.configuration.allowedCPUs.count {
+      _ = extractfs_run_on_cpu(UInt32(server.configuration.allowedCPUs[worker.index]))
     }
     let count = memory.slotsPerWorker
     for slot in (worker.index * count..<(worker.index + 1) * count).reversed() {
-      guard let entry = unsafe ring.nextEntry() else { throw .wouldBlock }
       unsafe entries.prepare(
-        entry, command: RingProtocol.register, slot: slot, file: file,
-        data: RingOwner.transport | UInt64(slot))
+        ring.nextEntry(), command: RingProtocol.register, slot: Slot(slot), file: file,
+        data: tag | UInt64(slot))
     }
-    ring.poll(worker.mailbox.bell, data: Self.bellMark)
-    if let remainder { ring.poll(remainder.descriptor, data: Self.deviceMark) }
+    bell.arm()
+    remainderWatch?.arm()
     ring.submit()
-    while let completion = ring.nextCompletion() {
-      let isEntry = RingOwner.of(completion.data) == RingOwner.transport
-      if isEntry && completion.result < 0 { throw Errno(rawValue: -completion.result) }
-      note(completion, for: worker)
-    }
+    ring.dispatch()
+    if let loss { throw loss }
   }
 
   func close() { ring.unregisterFiles() }
 
   // MARK: Taking
 
+  /// An entry has come back with a request, or for good.
+  func complete(_ data: UInt64, result: Int32) {
+    if result < 0 {
+      loss = Errno(rawValue: -result)
+      return
+    }
+    arrived[arrivedCount] = Slot(Int(data))
+    arrivedCount &+= 1
+  }
+
   func takeRequests(for worker: Worker) -> Int {
-    while let completion = ring.nextCompletion() { note(completion, for: worker) }
+    if bell.hasFired { answerBell() }
+    if loss != nil || !takeRemainder() { worker.hasEnded = true }
     let count = arrivedCount
-    if count == 0 { return 0 }
+    arrivedCount = 0
+    // At the end new ones are left to the kernel, which gives them up with the connection.
+    if count == 0 || worker.hasEnded { return 0 }
     attention.noteWork()
     isRelaxed = false
-    arrivedCount = 0
-    let kept = unsafe share(arrived, count: count, of: worker)
-    for place in 0..<kept { unsafe serve(arrived[place], for: worker) }
+    let kept = share(count: count, of: worker)
+    for place in 0..<kept { serve(arrived[place], for: worker) }
     return count
   }
 
-  private func note(_ completion: RingCompletion, for worker: Worker) {
-    switch RingOwner.of(completion.data) {
-    case RingOwner.transport:
-      if completion.result < 0 {
-        // The entry is gone, and with it the mount.
-        worker.hasEnded = true
-        return
-      }
-      unsafe arrived[arrivedCount] = Int(completion.data & ~RingOwner.transport)
-      arrivedCount &+= 1
-    case RingOwner.poll: notePoll(completion.data, for: worker)
-    default: worker.engine.note(completion)
-    }
+  private func answerBell() {
+    bell.hasFired = false
+    mailbox.clearBell()
+    bell.arm()
   }
 
-  private func notePoll(_ mark: UInt64, for worker: Worker) {
-    if mark == Self.bellMark {
-      worker.mailbox.clearBell()
-      ring.poll(worker.mailbox.bell, data: mark)
-      return
-    }
-    guard let remainder else { return }
-    if remainder.drain() {
-      ring.poll(remainder.descriptor, data: mark)
-    } else {
-      worker.hasEnded = true
-    }
+  /// Takes what has come by /dev/fuse.
+  /// - Returns: false if the mount is gone.
+  private func takeRemainder() -> Bool {
+    guard let remainder, let watch = remainderWatch, watch.hasFired else { return true }
+    watch.hasFired = false
+    if !remainder.drain() { return false }
+    watch.arm()
+    return true
   }
+
+  /// All leaves together, with the next sleep.
+  func sendOff() {}
 
   /// Serves a request that another worker has passed on.
-  func servePassed(_ slot: Int, for worker: Worker) {
+  func servePassed(_ slot: Slot, for worker: Worker) {
+    if worker.hasEnded { return }
     attention.noteWork()
     if entries.home(slot) == worker.index {
       ownWork.beat(worker.index, at: monotonicNanoseconds())
@@ -144,11 +152,11 @@ import Ring
   }
 
   /// Serves the request that lies in a slot.
-  func serve(_ slot: Int, for worker: Worker) {
+  func serve(_ slot: Slot, for worker: Worker) {
     let shift = shape.current.misalignment
     let route = AnswerRoute(slot: slot, of: worker)
-    unsafe worker.slots[slot].route = route
-    unsafe worker.slots[slot].dataOffset = shift
+    worker.slots[slot].route = route
+    worker.slots[slot].dataOffset = shift
     let message = unsafe entries.message(slot, payload: memory.payload(slot), shift: shift)
     guard let message = unsafe message else {
       let unique = unsafe entries.header(slot).load(fromByteOffset: 8, as: UInt64.self)
@@ -160,12 +168,12 @@ import Ring
 
   // MARK: Answering
 
-  func answer(_ slot: Int, unique: UInt64, error: Errno) {
+  func answer(_ slot: Slot, unique: UInt64, error: Errno) {
     entries.setAnswer(slot, error: -error.rawValue, unique: unique, payloadBytes: 0)
     commit(slot)
   }
 
-  func answer(_ slot: Int, unique: UInt64, written byteCount: Int) {
+  func answer(_ slot: Slot, unique: UInt64, written byteCount: Int) {
     let answer = fuse_write_out(size: UInt32(byteCount), padding: 0)
     unsafe memory.payload(slot).storeBytes(of: answer, as: fuse_write_out.self)
     entries.setAnswer(
@@ -173,7 +181,7 @@ import Ring
     commit(slot)
   }
 
-  func answer(_ slot: Int, unique: UInt64, dataAt offset: Int, byteCount: Int) {
+  func answer(_ slot: Slot, unique: UInt64, dataAt offset: Int, byteCount: Int) {
     if offset > 0, let start = unsafe memory.payload(slot).baseAddress {
       unsafe memmove(start, start + offset, byteCount)
     }
@@ -181,28 +189,32 @@ import Ring
     commit(slot)
   }
 
+  func setAnswer(_ slot: Slot, parts: UnsafeBufferPointer<iovec>) {
+    unsafe entries.setAnswer(slot, parts: parts, payload: memory.payload(slot))
+  }
+
   /// Gives a slot with its answer to the kernel, at the next system call.
-  func commit(_ slot: Int) {
-    guard let entry = unsafe ring.nextEntry() else {
-      preconditionFailure("a ring has no entry right after it was sent off")
-    }
+  func commit(_ slot: Slot) {
     unsafe entries.prepare(
-      entry, command: RingProtocol.commitAndFetch, slot: slot, file: file,
-      data: RingOwner.transport | UInt64(slot))
+      ring.nextEntry(), command: RingProtocol.commitAndFetch, slot: slot, file: file,
+      data: tag | UInt64(slot.number))
   }
 
   /// A slot is free when its answer is committed.
-  func release(_ slot: Int) {}
+  func release(_ slot: Slot) {}
 
   // MARK: Holding
 
   var holdsWrites: Bool { !held.isEmpty }
 
-  /// Keeps a request in its slot. Some slots stay free, else the thaw itself could not be asked for: then a write is
-  /// told to try again.
-  func hold(_ slot: Int, _ message: IncomingMessage, by route: AnswerRoute) {
-    if entries.hold(slot) {
-      held.append(HeldRequest(slot: slot, messageBytes: message.byteCount))
+  /// Keeps a request in its slot. Some slots stay free, else the thaw itself could not be asked for: then a program's
+  /// request is told to try again. What the kernel writes back has slots enough (`RingEntries`).
+  func hold(_ slot: Slot, _ message: IncomingMessage, by route: AnswerRoute) {
+    let isWriteback = message.isWriteback
+    if isWriteback || entries.hold(slot) {
+      held.append(
+        HeldRequest(
+          slot: slot, messageBytes: message.byteCount, isCounted: !isWriteback))
     } else {
       answer(slot, unique: message.unique, error: .wouldBlock)
     }
@@ -212,9 +224,9 @@ import Ring
     let requests = held
     held = []
     for request in requests {
-      entries.letGo(request.slot)
+      if request.isCounted { entries.letGo(request.slot) }
       let data = unsafe memory.payload(request.slot)
-      let offset = unsafe worker.slots[request.slot].dataOffset
+      let offset = worker.slots[request.slot].dataOffset
       // Where `serve` had put it: a WRITE's headers end where its data begins.
       guard let start = data.baseAddress else { continue }
       let isWrite =
@@ -239,8 +251,12 @@ import Ring
 
   /// Sleeps until there is a completion. When nobody had work for a while, the device is told to relax.
   private func sleep(of worker: Worker) {
-    if isRelaxed || !canRelax { return ring.submitAndWait() }
-    if ring.submitAndWait(seconds: Self.secondsToRelax) { return }
+    let isForDevice = worker.engine.inFlightCount > 0
+    if isRelaxed || !canRelax {
+      ring.wait(isForDevice: isForDevice)
+      return
+    }
+    if ring.wait(isForDevice: isForDevice, seconds: Self.secondsToRelax) { return }
     if server.isStopping { return }
     let idle = monotonicNanoseconds() &- ownWork.latest
     if idle > Self.secondsToRelax * 1_000_000_000 && worker.engine.isIdle {
@@ -263,6 +279,5 @@ import Ring
       sleep(of: worker)
       worker.mailbox.wakeUp()
     }
-    if server.isStopping { worker.hasEnded = true }
   }
 }

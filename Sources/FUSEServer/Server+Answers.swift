@@ -13,11 +13,10 @@ extension Server {
       let descriptor = route.descriptor >= 0 ? route.descriptor : sessionDescriptor
       return unsafe Glibc.writev(descriptor, parts.baseAddress, Int32(parts.count))
     }
-    let slot = Int(route.slot)
-    unsafe worker.ringTransport.entries.setAnswer(
-      slot, parts: parts, payload: memory.payload(slot))
+    let slot = Slot(Int(route.slot))
+    unsafe worker.transport.setAnswer(slot, parts: parts)
     if CurrentThread.worker === worker {
-      worker.ringTransport.commit(slot)
+      worker.transport.commit(slot)
     } else {
       worker.mailbox.post(.commit(slot))
     }

@@ -3,7 +3,6 @@
 import Block
 import CFuse3
 import DirectIO
-import Dispatch
 import Glibc
 import Memory
 import Synchronization
@@ -11,11 +10,13 @@ import Volumes
 
 /// What a mount is to be like; made from the command line.
 public struct ServerConfiguration: Sendable {
-  /// Where to mount; an existing directory.
+  /// Where to mount, for reports: one line.
   public var mountpoint: String
-  /// The image's path, for reports.
+  /// Where to mount, as the system has it: the bytes of an existing directory's path, without the zero at their end.
+  public var mountpointBytes: [UInt8]
+  /// The image's path, for reports: one line.
   public var imagePath: String
-  /// Options handed through to libfuse, as `allow_other`.
+  /// Options handed through to libfuse, as `allow_other`; values as `LibfuseOption` writes them.
   public var fuseOptions: [String]
   /// Whether writes are refused.
   public var isReadOnly: Bool
@@ -23,6 +24,11 @@ public struct ServerConfiguration: Sendable {
   public var workerCount: Int
   /// Requests that one worker can have at once.
   public var slotsPerWorker: Int
+  /// The most requests that the kernel may send without anybody waiting for each: read-ahead, asynchronous direct I/O,
+  /// and what it writes back.
+  public var backgroundLimit = 64
+  /// Requests of one worker beyond those, with memory only once they come.
+  public var spareSlotsPerWorker = 0
   /// The largest request, bytes; a multiple of 4096.
   public var maxIOBytes: Int
   /// How long at most an idle worker looks for work before it sleeps.
@@ -33,6 +39,8 @@ public struct ServerConfiguration: Sendable {
   public var processorCount: Int
   /// CPUs that the kernel counts, present or not: it has a queue for each.
   public var possibleCPUCount: Int
+  /// The CPUs that the daemon may run on, by number: what its caller was given, as by `taskset`.
+  public var allowedCPUs: [Int] = []
   /// Whether every request is traced to standard error by libfuse.
   public var isDebugging: Bool
   /// How users meet the control directory.
@@ -54,6 +62,7 @@ public struct ServerConfiguration: Sendable {
     control: ControlDirectory.Visibility, seed: UInt64
   ) {
     self.mountpoint = mountpoint
+    mountpointBytes = Array(mountpoint.utf8)
     self.imagePath = imagePath
     self.fuseOptions = fuseOptions
     self.isReadOnly = isReadOnly
@@ -92,16 +101,20 @@ public struct MountFailure: Error {
   // Guard of the unchecked Sendable: all is set before the workers start, and theirs alone or atomic afterwards.
   let configuration: ServerConfiguration
   let device: any BlockDevice
+  /// For flushes that no worker makes.
+  let flusher: WaitingQueue
   let volume: any Volume
-  /// What writes into fresh space do; the volume's, asked once.
-  let zeroing: Zeroing
   let memory: RequestMemory
   /// The tables of all request slots.
   let buffers: RequestBuffers
+  /// What is remembered of each slot's request.
+  let slots: SlotTable
   /// The ring entries of all slots, if requests come by io_uring.
   private(set) var ringEntries: RingEntries?
   /// When each worker last had a request that came soon after the one before.
   let pulses: Pulses
+  /// For how long each worker looks around, in nanoseconds.
+  let windows: Pulses
   /// When each worker last had a request of its own queue.
   let ownWork: Pulses
   /// The shape of the next requests.
@@ -114,20 +127,25 @@ public struct MountFailure: Error {
   /// What went wrong with the accounting, if anything did.
   public let defects: DefectLog
   private(set) var control: ControlDirectory!
-  let openControls = OpenControlFiles()
+  /// The open files of the volume.
+  let openFiles: OpenFiles
+  /// Whatever changes the volume goes through here, and a freeze closes it.
+  let changes: ChangeGate
   /// Whom to tell the last word.
   let farewell = FarewellAddress()
   /// Control requests run here, one after the other, so that no worker waits for them.
-  let controlQueue = DispatchQueue(label: "extractfs.control")
+  let controlQueue = SerialQueue(name: "extractfs-ctl")
   /// Waits for pages that the kernel has locked happen here, so that control requests do not wait with them.
-  let invalidationQueue = DispatchQueue(label: "extractfs.invalidation")
-  private(set) var gate: WriteGate!
+  let invalidationQueue = SerialQueue(name: "extractfs-inval")
+  /// What the volume may have to wait for happens here, so that no worker waits with it.
+  let volumeQueue = SerialQueue(name: "extractfs-vol")
+  /// Lets the gates of files reach the workers, which are made later.
+  private let workerBell = WorkerBell()
 
   private(set) var session: OpaquePointer!
   private(set) var sessionDescriptor: Int32 = -1
   private(set) var workers: [Worker] = []
   private var threads: [pthread_t] = []
-  private let frozen = Atomic<Bool>(false)
   private let stopping = Atomic<Bool>(false)
   private let running = Atomic<Int>(0)
   private let initializing = Atomic<Bool>(false)
@@ -140,40 +158,46 @@ public struct MountFailure: Error {
   ) throws(Errno) {
     self.configuration = configuration
     self.device = device
+    flusher = try WaitingQueue(device: device)
     self.volume = volume
-    zeroing = volume.zeroing
     self.shape = ShapeSetting(shape)
     memory = try RequestMemory(
       workers: configuration.workerCount, slotsPerWorker: configuration.slotsPerWorker,
+      spareSlotsPerWorker: configuration.spareSlotsPerWorker,
       maxIOBytes: configuration.maxIOBytes)
     let memory = memory
     buffers = RequestBuffers(
       requestCount: memory.slotCount, maxIOBytes: memory.maxIOBytes,
       blockSize: device.limits.logicalBlockSize, userBase: RequestMemory.userBase,
-      pages: memory.map.table, payloadPage: { memory.payloadPage($0) },
-      bouncePage: { memory.bouncePage($0) })
+      pages: memory.map.table, payloadPage: { memory.payloadPage(Slot($0)) },
+      bouncePage: { memory.bouncePage(Slot($0)) })
     pulses = Pulses(workerCount: configuration.workerCount)
+    windows = Pulses(workerCount: configuration.workerCount)
     ownWork = Pulses(workerCount: configuration.workerCount)
     counters = CounterSet(count: configuration.workerCount)
     statistics = Statistics(counters: counters)
-    ledger = Ledger(lineCount: configuration.workerCount * configuration.slotsPerWorker)
+    slots = SlotTable(count: memory.slotCount)
+    ledger = Ledger(lineCount: memory.slotCount)
     defects = DefectLog()
-    gate = WriteGate { [unowned self] waiter in
-      workers[waiter.worker].mailbox.post(.resume(waiter.request))
-    }
+    changes = ChangeGate(laneCount: configuration.workerCount)
+    let bell = workerBell
+    openFiles = OpenFiles { bell.wake($0) }
     control = ControlDirectory(
       files: makeControlFiles(), visibility: configuration.control, user: getuid(), group: getgid())
   }
 
-  deinit { if let session = unsafe session { unsafe fuse_session_destroy(session) } }
+  deinit {
+    if sessionDescriptor >= 0 { close(sessionDescriptor) }
+    if let session = unsafe session { unsafe fuse_session_destroy(session) }
+  }
 
   /// Whether the request buffers are in huge pages.
   public var usesHugePages: Bool { memory.isHuge }
 
   // MARK: State that control changes
 
-  /// Whether writes are held back.
-  var isFrozen: Bool { frozen.load(ordering: .relaxed) }
+  /// Whether changes are held back.
+  var isFrozen: Bool { changes.isClosed }
   /// Whether the mount is to end.
   var isStopping: Bool { stopping.load(ordering: .relaxed) }
   /// Whether INIT is being answered.
@@ -183,17 +207,35 @@ public struct MountFailure: Error {
   /// `uring` or `dev`.
   public var transportName: String { usesRing ? "uring" : "dev" }
 
-  /// Holds new writes back and waits until none is under way, then makes the image durable.
-  func freeze() throws(Errno) {
-    frozen.store(true, ordering: .sequentiallyConsistent)
-    while counters.sum(.requestsInflight) > 0 { usleep(200) }
-    try device.flush()
+  /// Holds new changes back, and when none is under way any more makes the image durable. Reads go on.
+  /// - Parameter done: called once, on the control queue: whether the mount is frozen now, or was thawed meanwhile, and
+  ///   what the flush failed with.
+  func freeze(_ done: @escaping @Sendable (_ isFrozen: Bool, Errno?) -> Void) {
+    changes.close { [self] isClosed in
+      controlQueue.async { [self] in
+        if isClosed { flush { done(true, $0) } } else { done(false, nil) }
+      }
+    }
   }
 
-  /// Lets held writes go.
+  /// Lets held changes go.
   func thaw() {
-    frozen.store(false, ordering: .sequentiallyConsistent)
+    changes.open()
     for worker in workers { worker.mailbox.ring() }
+  }
+
+  /// Makes everything acknowledged so far survive a loss of power: the volume writes out what it keeps, then a flush
+  /// goes through the block layer, like everything that touches the image.
+  /// - Parameter done: called once, on any thread.
+  func flush(_ done: @escaping @Sendable (Errno?) -> Void) {
+    volumeQueue.async { [self] in
+      do throws(Errno) {
+        if try volume.prepareSync(.all) { try flusher.flush() }
+        done(nil)
+      } catch {
+        done(error)
+      }
+    }
   }
 
   // MARK: Mounting
@@ -213,8 +255,7 @@ public struct MountFailure: Error {
   /// Makes libfuse's session and its mount, then takes the reading and writing into our own hands.
   private func openSession() throws(MountFailure) {
     let options =
-      ["fsname=\(configuration.imagePath.replacing(",", with: "\\,"))", "subtype=extractfs"]
-      + (configuration.isReadOnly ? ["ro"] : []) + configuration.fuseOptions
+      ["subtype=extractfs"] + (configuration.isReadOnly ? ["ro"] : []) + configuration.fuseOptions
     LibfuseLog.install()
     unsafe session = unsafe Self.makeSession(
       options: options, isDebugging: configuration.isDebugging,
@@ -222,12 +263,15 @@ public struct MountFailure: Error {
     guard unsafe session != nil else {
       throw MountFailure(message: LibfuseLog.lastLine ?? "libfuse refused the options")
     }
-    if unsafe fuse_session_mount(session, configuration.mountpoint) != 0 {
+    let mountpoint = configuration.mountpointBytes.map { CChar(bitPattern: $0) } + [0]
+    if unsafe fuse_session_mount(session, mountpoint) != 0 {
       throw MountFailure(message: LibfuseLog.lastLine ?? "the mount was refused")
     }
-    sessionDescriptor = unsafe fuse_session_fd(session)
+    // A number of our own: unmounting closes libfuse's, which may be anybody's file the moment after.
+    let descriptor = unsafe fuse_session_fd(session)
+    sessionDescriptor = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
     var io = LibfuseGaps.callbacks()
-    if unsafe fuse_session_custom_io(session, &io, sessionDescriptor) != 0 {
+    if unsafe sessionDescriptor < 0 || fuse_session_custom_io(session, &io, descriptor) != 0 {
       unsafe fuse_session_unmount(session)
       throw MountFailure(message: "libfuse refused custom I/O")
     }
@@ -271,7 +315,9 @@ public struct MountFailure: Error {
   private func chooseTransport(offersRing: Bool) throws(MountFailure) {
     if configuration.transport == .dev { return }
     if offersRing {
-      ringEntries = RingEntries(memory: memory, queueCount: configuration.possibleCPUCount)
+      ringEntries = RingEntries(
+        memory: memory, queueCount: configuration.possibleCPUCount,
+        backgroundLimit: configuration.backgroundLimit)
     } else if configuration.transport == .uring {
       throw MountFailure(
         message: "the kernel does not offer FUSE over io_uring; as root, `echo Y > "
@@ -287,6 +333,7 @@ public struct MountFailure: Error {
       threads.append(startThread(name: "extractfs-\(start.index)") { start.run() })
       if let worker = start.worker() { workers.append(worker) }
     }
+    workerBell.set(workers)
     let error = starts.lazy.compactMap(\.failure).first
     running.store(starts.count, ordering: .releasing)
     for start in starts { start.go(serving: error == nil) }
@@ -321,13 +368,16 @@ public struct MountFailure: Error {
   /// Asks workers that sleep in a read once more to look at the state; for the time after `stop()`.
   public func nudge() { for thread in threads { pthread_kill(thread, SIGUSR1) } }
 
-  /// Waits for the workers, and makes what was written durable.
+  /// Waits for the workers, then for the volume's orderly end, and makes what was written durable.
   public func join() {
     for thread in threads { pthread_join(thread, nil) }
     threads = []
     if !configuration.isReadOnly {
-      do { try device.flush() } catch {
-        defects.note("the last flush failed: errno \(error.rawValue)")
+      do throws(Errno) {
+        try volume.end()
+        try flusher.flush()
+      } catch {
+        defects.note("the volume's end failed: \(describeErrno(error.rawValue))")
       }
     }
     unsafe fuse_session_unmount(session)
@@ -341,6 +391,22 @@ public struct MountFailure: Error {
       if let value = last[name], value != 0 { lines.append("\(name) \(value)") }
     }
     return lines
+  }
+}
+
+/// Wakes the worker of a request that a file's gate has let in.
+private final class WorkerBell: Sendable {
+  private let mailboxes = Guarded<[Mailbox]>([])
+
+  /// Names the workers, before any of them takes a request.
+  func set(_ workers: [Worker]) {
+    let boxes = workers.map(\.mailbox)
+    mailboxes.withLock { $0 = boxes }
+  }
+
+  func wake(_ waiter: WriteGate.Waiter) {
+    let mailbox = mailboxes.withLock { $0[waiter.worker] }
+    mailbox.post(.resume(waiter.slot))
   }
 }
 

@@ -1,6 +1,5 @@
-// Serving requests: what the transport brought is decoded, started, and answered.
+// Serving requests: what the transport brought is decoded and started, here or by libfuse.
 
-import Block
 import CFuse3
 import DirectIO
 import Glibc
@@ -18,138 +17,140 @@ extension Worker {
   ///   - route: the way of the answer.
   /// - Returns: whether it was a large transfer.
   func dispatch(
-    slot: Int, message bytes: UnsafeMutableRawBufferPointer, by route: AnswerRoute
+    slot: Slot, message bytes: UnsafeMutableRawBufferPointer, by route: AnswerRoute
   ) -> Bool {
-    unsafe slots[slot].route = route
+    slots[slot].route = route
     guard let message = unsafe IncomingMessage(UnsafeRawBufferPointer(bytes)) else {
       transport.release(slot)
       return false
     }
-    unsafe slots[slot].unique = message.unique
+    slots[slot].unique = RequestNumber(message.unique)
     switch message.opcode {
-    case Opcode.read, Opcode.write:
-      guard let request = message.dataRequest(limit: memory.maxIOBytes) else {
-        transport.answer(slot, unique: message.unique, error: .invalidArgument)
-        transport.release(slot)
-        return false
-      }
-      if ControlDirectory.owns(request.inode) {
-        serveControl(request, payload: message.payload(of: request), by: route)
-        transport.release(slot)
-        return false
-      }
-      if request.isWrite && holdsWrites {
-        transport.hold(slot, message, by: route)
-        return false
-      }
-      start(request, slot: slot)
-      return request.length >= Self.largeRequestBytes
+    case Opcode.read, Opcode.write: return dispatchData(slot, message, by: route)
     case Opcode.interrupt:
       // Every request ends by itself in bounded time, so none is cut short; the protocol allows it.
       transport.release(slot)
-    case Opcode.ioctl where holdsWrites && message.isPassThroughWrite:
-      transport.hold(slot, message, by: route)
     default:
-      unsafe serveByLibfuse(
-        slot: slot, message: bytes, isControl: ControlDirectory.owns(message.inode), by: route)
+      let isControl = ControlDirectory.owns(message.inode)
+      let isChange =
+        !isControl && (Opcode.changesVolume(message.opcode) || message.isPassThroughWrite)
+      if isChange && !enterChange(slot) {
+        transport.hold(slot, message, by: route)
+        return false
+      }
+      if !isControl { counters.add(.requestsOther, 1) }
+      unsafe serve(slot, bytes, message, by: route)
     }
     return false
   }
 
-  /// Whether writes must wait for a thaw. At the mount's end nobody can ask for one any more.
-  private var holdsWrites: Bool { server.isFrozen && !hasEnded }
-
-  /// Starts a READ or a WRITE.
-  private func start(_ request: DataRequest, slot: Int) {
-    unsafe slots[slot].inode = request.inode
-    unsafe slots[slot].isWrite = request.isWrite
-    counters.add(.requestsInflight, 1)
-    counters.record(request.length, in: .requestBytes)
-    do throws(Errno) {
-      let shape = shape.current
-      let extent = try volume.extent(of: request.inode, at: request.offset)
-      let length = min(request.length, extent.byteCount)
-      unsafe slots[slot].requestedBytes = length
-      if request.isWrite {
-        if isReadOnly { throw .readOnlyFileSystem }
-        if length == 0 && request.length > 0 { throw .noSpace }
-      } else if shape.kind == .pipe {
-        // A pipe's pages are filled from their starts.
-        unsafe slots[slot].dataOffset = 0
-      } else if unsafe slots[slot].dataOffset == 0 {
-        // A read may land anywhere: where the offset in the block is kept, whole blocks need no bounce.
-        unsafe slots[slot].dataOffset = request.offset & blockMask
-      }
-      unsafe engine.start(
-        slot,
-        DirectRequest(
-          isWrite: request.isWrite, unique: request.unique, inode: request.inode,
-          fileOffset: request.offset, deviceOffset: extent.deviceOffset, length: length,
-          dataOffset: slots[slot].dataOffset, shape: shape, zeroing: zeroing))
-    } catch {
-      answer(FinishedRequest(index: slot, error: error, latencyNanoseconds: 0))
+  /// A READ or a WRITE.
+  private func dispatchData(_ slot: Slot, _ message: IncomingMessage, by route: AnswerRoute) -> Bool
+  {
+    guard let request = message.dataRequest(limit: memory.maxIOBytes) else {
+      transport.answer(slot, unique: message.unique, error: .invalidArgument)
+      transport.release(slot)
+      return false
     }
+    if ControlDirectory.owns(request.inode) {
+      serveControl(request, payload: message.payload(of: request), by: route)
+      transport.release(slot)
+      return false
+    }
+    if request.isWrite && !enterChange(slot) {
+      transport.hold(slot, message, by: route)
+      return false
+    }
+    start(request, slot: slot)
+    return request.length >= Self.largeRequestBytes
   }
 
-  /// Answers a request whose I/O is through, and frees its slot.
-  func answer(_ finished: FinishedRequest) {
-    let index = finished.index
-    let slot = unsafe slots[index]
-    if slot.passThrough != nil { return answerPassThrough(finished) }
-    if let flush = unsafe slot.flushRequest {
-      unsafe slots[index].flushRequest = nil
-      CurrentThread.route = slot.route
-      unsafe fuse_reply_err(flush, finished.error?.rawValue ?? 0)
-      CurrentThread.route = .none
-      transport.release(index)
-      return
-    }
-    counters.add(.requestsInflight, -1)
-    counters.add(slot.isWrite ? .requestsWrite : .requestsRead, 1)
-    if let error = finished.error {
-      counters.add(.ioErrors, 1)
-      transport.answer(index, unique: slot.unique, error: error)
-    } else if slot.isWrite {
-      counters.add(.bytesWritten, slot.requestedBytes)
-      volume.noteWrite(slot.inode)
-      transport.answer(index, unique: slot.unique, written: slot.requestedBytes)
-    } else {
-      counters.add(.bytesRead, slot.requestedBytes)
-      transport.answer(
-        index, unique: slot.unique, dataAt: slot.dataOffset, byteCount: slot.requestedBytes)
-    }
-    engine.release(index)
-    counters.record(finished.latencyNanoseconds, in: .latencyNanoseconds)
-    transport.release(index)
+  // MARK: The mount's gate
+
+  /// Counts a slot's request as a change under way.
+  /// - Returns: false while the mount is frozen; then it has to wait.
+  private func enterChange(_ slot: Slot) -> Bool {
+    slots[slot].isChange = server.changes.enter(lane: index)
+    return slots[slot].isChange
   }
 
-  /// Hands a message to libfuse, whose callbacks answer at once or start a flush.
-  private func serveByLibfuse(
-    slot: Int, message bytes: UnsafeMutableRawBufferPointer, isControl: Bool, by route: AnswerRoute
+  /// A slot's change is through, or was none.
+  func leaveChange(_ slot: Slot) {
+    if !slots[slot].isChange { return }
+    slots[slot].isChange = false
+    server.changes.leave(lane: index)
+  }
+
+  /// Takes over the change of the request that libfuse is looking at.
+  /// - Returns: the lane in which it is to be counted out, or nil if it is none.
+  func takeChange() -> Int? {
+    guard let slot = currentSlot, slots[slot].isChange else { return nil }
+    slots[slot].isChange = false
+    return index
+  }
+
+  // MARK: By libfuse
+
+  /// Hands a message to libfuse, whose callbacks answer at once, elsewhere, or give the slot a job.
+  private func serve(
+    _ slot: Slot, _ bytes: UnsafeMutableRawBufferPointer, _ message: IncomingMessage,
+    by route: AnswerRoute
   ) {
-    if !isControl { counters.add(.requestsOther, 1) }
     currentSlot = slot
     CurrentThread.route = route
-    // libfuse reads structures in place: a shifted buffer is moved to where they are aligned.
-    let start = unsafe server.memory.map.table.memory(
-      at: engine.payloadPage(slot).advanced(by: -1), offset: 0,
-      length: max(pageSize + MessageLayout.minimumReceive, bytes.count))
-    let aligned = Int(bitPattern: bytes.baseAddress) % 8 == 0
-    if !aligned, let target = start.baseAddress, let source = bytes.baseAddress {
-      unsafe target.copyMemory(from: source, byteCount: min(bytes.count, start.count))
+    if message.opcode == Opcode.temporaryFile {
+      serveTemporaryFile(message)
+    } else {
+      var buffer = unsafe fuse_buf()
+      unsafe buffer.size = bytes.count
+      unsafe buffer.mem = aligned(bytes, slot: slot)
+      unsafe fuse_session_process_buf(server.session, &buffer)
     }
-    var buffer = unsafe fuse_buf()
-    unsafe buffer.size = bytes.count
-    unsafe buffer.mem = aligned ? bytes.baseAddress : start.baseAddress
-    unsafe fuse_session_process_buf(server.session, &buffer)
     CurrentThread.route = .none
-    currentSlot = -1
-    if unsafe slots[slot].flushRequest == nil { transport.release(slot) }
+    currentSlot = nil
+    if slots[slot].job == .none {
+      leaveChange(slot)
+      transport.release(slot)
+    }
   }
 
-  /// Starts a flush for the libfuse request that is being served on this thread.
-  func startFlush(answering request: fuse_req_t) {
-    unsafe slots[currentSlot].flushRequest = unsafe request
-    engine.startFlush(currentSlot)
+  /// libfuse reads structures in place: a shifted message is moved to where they are aligned.
+  private func aligned(
+    _ bytes: UnsafeMutableRawBufferPointer, slot: Slot
+  ) -> UnsafeMutableRawPointer? {
+    if Int(bitPattern: bytes.baseAddress) % 8 == 0 { return bytes.baseAddress }
+    let room = unsafe memory.messageRoom(slot, byteCount: bytes.count)
+    if let target = room.baseAddress, let source = bytes.baseAddress {
+      unsafe memmove(target, source, min(bytes.count, room.count))
+    }
+    return room.baseAddress
+  }
+
+  /// FUSE_TMPFILE, which libfuse 3.14 does not know: decoded and answered here, without a libfuse request.
+  private func serveTemporaryFile(_ message: IncomingMessage) {
+    let (server, route, unique, parent) = (
+      server, CurrentThread.route, message.unique, message.inode
+    )
+    // `struct fuse_create_in`: flags and mode; the kernel has applied the umask.
+    let start = MessageLayout.requestHeader
+    if message.byteCount < start + 16 {
+      return server.send(error: .invalidArgument, to: unique, by: route)
+    }
+    let (flags, mode) = (message.word(at: start), message.word(at: start + 4))
+    let caller = message.caller
+    let make: @Sendable () -> Void = {
+      do throws(Errno) {
+        let answer = try server.createUnnamed(in: parent, mode: mode, flags: flags, by: caller)
+        server.send(bytes: answer[...], to: unique, by: route)
+      } catch {
+        server.send(error: error, to: unique, by: route)
+      }
+    }
+    if traits.answersAtOnce { return make() }
+    let lane = takeChange()
+    server.volumeQueue.async {
+      make()
+      if let lane { server.changes.leave(lane: lane) }
+    }
   }
 }

@@ -9,22 +9,6 @@ import Memory
 import Ring
 import Volumes
 
-/// What a request slot remembers between the arrival of its request and the answer.
-@safe struct RequestSlot {
-  var unique: UInt64 = 0
-  var inode: UInt64 = 0
-  var isWrite = false
-  /// The way by which the answer must leave.
-  var route = AnswerRoute.none
-  /// Where the data starts after the payload's first byte.
-  var dataOffset = 0
-  var requestedBytes = 0
-  /// The libfuse request that a flush or a pass-through request answers, or nil.
-  var flushRequest: fuse_req_t?
-  /// The pass-through request under way, or nil.
-  var passThrough: PassThroughCall?
-}
-
 /// One thread's share of the work. All fields belong to that thread, but for the mailbox.
 @safe final class Worker: @unchecked Sendable {
   // Guard of the unchecked Sendable: only `run()`'s thread touches the fields; the mailbox is made for sharing.
@@ -32,20 +16,30 @@ import Volumes
   let server: Server
   let counters: CounterBlock
   let mailbox: Mailbox
+  /// The one ring of this thread, for its transport, its device queue and their timers; nil where io_uring is not to be
+  /// had.
+  let ring: IORing?
   let engine: DirectIOEngine
   /// All slots of the mount; one is in the hands of one worker at a time.
-  let slots: UnsafeMutablePointer<RequestSlot>
+  let slots: SlotTable
+  /// Their buffers, states and extents.
+  let buffers: RequestBuffers
   let transport: any Transport
   // The server's, kept here too: what stands in the worker itself is reached without counting references.
   let volume: any Volume
   let shape: ShapeSetting
   let memory: RequestMemory
+  let traits: VolumeTraits
+  /// What writes into fresh space do.
   let zeroing: Zeroing
   let isReadOnly: Bool
+  let isDebugging: Bool
   /// The bits of an offset within a logical block.
   let blockMask: Int
-  /// The slot whose message libfuse is looking at, or -1.
-  var currentSlot = -1
+  /// The slot whose message libfuse is looking at.
+  var currentSlot: Slot?
+  /// Requests that wait for the volume's queue or, with a change of storage, for a file's gate.
+  var pendingVolumeWork = 0
   /// Set when the device says that the mount is gone.
   var hasEnded = false
 
@@ -60,37 +54,59 @@ import Volumes
     self.memory = memory
     volume = server.volume
     shape = server.shape
-    zeroing = server.zeroing
+    traits = volume.traits
+    zeroing =
+      traits.asksDeviceForHoles
+      ? .ask(blockBytes: traits.blockBytes)
+      : traits.allocatesBlocks ? .typed(blockBytes: traits.blockBytes) : .off
     isReadOnly = server.configuration.isReadOnly
+    isDebugging = server.configuration.isDebugging
     blockMask = server.device.limits.logicalBlockSize - 1
-    let ring =
-      server.usesRing
-      ? try IORing(entries: 2 * max(memory.slotsPerWorker, 64), isWide: true) : nil
+    ring = try Self.makeRing(server)
     engine = try DirectIOEngine(
       worker: index, buffers: server.buffers, device: server.device, ring: ring,
-      gate: server.gate, ledger: server.ledger, defects: server.defects,
+      ledger: server.ledger, defects: server.defects,
       context: MemoryContext(
         pages: memory.map.table, user: memory.space.view, kernel: .linear, era: .v8,
         counters: counters), passThroughLimits: server.configuration.passThroughLimits)
-    unsafe slots = .allocate(capacity: memory.slotCount)
-    unsafe slots.initialize(repeating: RequestSlot(), count: memory.slotCount)
-    if let ring {
-      transport = try RingTransport(worker: index, server: server, ring: ring)
+    slots = server.slots
+    buffers = server.buffers
+    if server.usesRing, let ring {
+      transport = try RingTransport(worker: index, server: server, mailbox: mailbox, ring: ring)
     } else {
-      transport = try DeviceTransport(worker: index, server: server)
+      transport = try DeviceTransport(worker: index, server: server, mailbox: mailbox, ring: ring)
     }
   }
 
-  deinit {
-    unsafe slots.deallocate()
+  /// A ring, or nil where the kernel has none for us and requests do not come by one.
+  private static func makeRing(_ server: Server) throws(Errno) -> IORing? {
+    do throws(Errno) {
+      return try IORing(
+        entries: 2 * max(server.memory.slotsPerWorker, 64), isWide: server.usesRing)
+    } catch {
+      if server.usesRing { throw error }
+      let isMissing = [ENOSYS, EPERM, EACCES].contains(error.rawValue)
+      if isMissing { return nil }
+      throw error
+    }
   }
 
   /// Serves until the mount is gone and everything taken has been given back.
+  ///
+  /// This is the way of all data: completions go to their owners (requests to the transport, the image's to the
+  /// device queue, timers to their filters); requests go down to the engine and its bios to the device queue; what was
+  /// prepared is sent off; the engine takes the bios that are through; and answers leave. Only then is there time to
+  /// sleep.
   func run() {
     while true {
+      // Once the mount is to end nothing new is taken: files that are still open would bring requests for ever.
+      if server.isStopping { hasEnded = true }
+      // Nobody can ask for a thaw any more.
+      if hasEnded && server.isFrozen { server.thaw() }
+      ring?.dispatch()
       let taken = transport.takeRequests(for: self)
       let progressed = advance()
-      if hasEnded && engine.isIdle && !transport.holdsWrites { break }
+      if hasEnded && isIdle && !transport.holdsWrites { break }
       if taken == 0 && !progressed { transport.waitForWork(for: self) }
     }
     engine.close()
@@ -101,31 +117,57 @@ import Volumes
   /// Moves everything that can move: completions, parked writes, thawed writes.
   private func advance() -> Bool {
     var progressed = openMail()
-    if transport.holdsWrites && (!server.isFrozen || hasEnded) {
+    if transport.holdsWrites && !server.isFrozen {
       if transport.releaseHeldWrites(for: self) { progressed = true }
     }
+    transport.sendOff()
     if engine.poll() { progressed = true }
-    while let finished = engine.nextFinished() { answer(finished) }
+    while let slot = engine.nextStale() { remap(slot) }
+    while let finished = engine.nextFinished() { finish(finished) }
     return progressed
+  }
+
+  /// Whether no request is under way, in the engine or elsewhere on this worker's behalf.
+  var isIdle: Bool { engine.isIdle && pendingVolumeWork == 0 }
+
+  /// The engine is through with a slot: what it was for goes on.
+  private func finish(_ finished: FinishedRequest) {
+    let slot = finished.slot
+    switch slots[slot].job {
+    case .data:
+      finishData(slot, error: finished.error, latencyNanoseconds: finished.latencyNanoseconds)
+    case .flush: finishFlush(slot, error: finished.error)
+    case .passThrough: finishPassThrough(slot, error: finished.error)
+    case .storage: finishStorage(slot, error: finished.error)
+    case .none: preconditionFailure("the engine was given a request without a job")
+    }
+  }
+
+  /// A file's gate has let a slot's request in.
+  private func resume(_ slot: Slot) {
+    if slots[slot].storage.map({ !$0.holdsGate }) ?? false {
+      changeStorage(slot)
+    } else {
+      engine.resume(slot)
+    }
+  }
+
+  /// The slot whose message libfuse is looking at, for callbacks that give it a job.
+  var servedSlot: Slot {
+    guard let slot = currentSlot else { preconditionFailure("no message is being served") }
+    return slot
   }
 
   private func openMail() -> Bool {
     if !mailbox.isFilled { return false }
     for letter in mailbox.open() {
       switch letter {
-      case .resume(let slot): engine.resume(slot)
-      case .commit(let slot): ringTransport.commit(slot)
-      case .serve(let slot): ringTransport.servePassed(slot, for: self)
+      case .resume(let slot): resume(slot)
+      case .commit(let slot): transport.commit(slot)
+      case .serve(let slot): transport.servePassed(slot, for: self)
+      case .run(let body): body(self)
       }
     }
     return true
-  }
-
-  /// The transport, for what only rings have.
-  var ringTransport: RingTransport {
-    guard let transport = transport as? RingTransport else {
-      preconditionFailure("a worker without a ring was sent a ring entry")
-    }
-    return transport
   }
 }

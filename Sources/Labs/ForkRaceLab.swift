@@ -27,7 +27,7 @@ extension Lab {
       injected into the model between filling the bio and the device's transfer; a fixed kernel does not show it.
       """
   ) { setup, story throws(Errno) in
-    var generator = LabGenerator(seed: setup.seed)
+    var generator = SeededGenerator(seed: setup.seed)
     let sector = generator.next() % 200
     story.say("A process starts a direct read of 7,680 bytes to 512 bytes after a page boundary.")
     story.say(

@@ -53,7 +53,7 @@ extension Lab {
   ) throws(Errno) -> (moved: Bool, stored: Int, returned: Int) {
     let rig = LabRig(setup)
     let memory = rig.memory
-    var generator = LabGenerator(seed: setup.seed)
+    var generator = SeededGenerator(seed: setup.seed)
     let text = (0..<pageSize).map { _ in UInt8.random(in: 1...255, using: &generator) }
     let process = try memory.spawn()
     memory.mapAnonymous(process, pages: 0..<1)

@@ -1,9 +1,9 @@
 // A machine for labs: processes, a disk, and bios between them, all of it the project's own code.
 
 import Block
+import Devices
 import IOVector
 import Memory
-import Ring
 
 /// A machine with processes and a disk; direct I/O is started, held, and completed when the story wants it.
 final class LabRig {
@@ -126,96 +126,54 @@ final class LabRig {
 }
 
 /// A disk of bytes in memory, filled from a seed. It has its own idea of when a transfer happens: when told.
-final class LabDisk: BlockDevice, @unchecked Sendable {
+final class LabDisk: FilterDevice, @unchecked Sendable {
   // Guard of the unchecked Sendable: a lab uses its disk from one thread.
-  let name = "lab"
-  let limits: QueueLimits
-  let isReadOnly = false
-  var bytes: [UInt8]
+  private let memory: MemoryDevice
 
-  var byteCount: Int { bytes.count }
+  override var name: String { "lab" }
+  override var isImmediate: Bool { false }
+  override var limits: QueueLimits {
+    var limits = next.limits
+    limits.dmaAlignment = 511
+    return limits
+  }
+
+  /// What it stores.
+  var bytes: [UInt8] { unsafe Array(memory.content) }
 
   init(byteCount: Int, blockSize: Int, seed: UInt64) {
-    var generator = LabGenerator(seed: seed)
+    memory = MemoryDevice(byteCount: byteCount, blockSize: blockSize)
+    var generator = SeededGenerator(seed: seed)
     // No byte is zero, so that data is never mistaken for memory that nobody wrote.
-    let words = (0..<byteCount / 8).map { _ in generator.next() | 0x0101_0101_0101_0101 }
-    bytes = unsafe words.withUnsafeBytes { unsafe Array($0) }
-    var limits = QueueLimits()
-    limits.logicalBlockSize = blockSize
-    limits.dmaAlignment = 511
-    self.limits = limits
+    for place in 0..<byteCount / 8 {
+      let word = generator.next() | 0x0101_0101_0101_0101
+      unsafe memory.content.storeBytes(of: word, toByteOffset: place * 8, as: UInt64.self)
+    }
+    super.init(next: memory)
   }
 
   /// Moves a bio's bytes.
-  func perform(_ bio: borrowing Bio, pages: PageTable) {
-    var offset = Int(bio.sector) << 9
-    let isWrite = bio.operation == .write || bio.operation == .driverOut
-    var position = bio.iterator
-    while let vector = bio.nextVector(&position) {
-      let count = Int(vector.length)
-      let memory = unsafe pages.memory(at: vector.page, offset: Int(vector.offset), length: count)
-      unsafe bytes.withUnsafeMutableBytes { bytes in
-        let place = unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[offset..<offset + count])
-        if isWrite {
-          unsafe place.copyMemory(from: UnsafeRawBufferPointer(memory))
-        } else {
-          unsafe memory.copyMemory(from: UnsafeRawBufferPointer(place))
-        }
-      }
-      offset += count
-    }
-  }
+  func perform(_ bio: borrowing Bio, pages: PageTable) { memory.perform(bio, pages: pages) }
 
-  func makeQueue(
-    pool: BioPool, depth: Int, context: MemoryContext, ring: IORing?
+  override func makeQueue(
+    pool: BioPool, depth: Int, context: MemoryContext, ring: AnyObject?
   ) throws(Errno) -> any DeviceQueue {
-    LabQueue(disk: self, pool: pool, pages: context.pages)
+    LabQueue(
+      next: try next.makeQueue(pool: pool, depth: depth, context: context, ring: ring), pool: pool)
   }
-
-  func allocate(mode: Int32, offset: Int, length: Int) throws(Errno) { throw .notSupported }
-  func seek(offset: Int, whence: Int32) throws(Errno) -> Int { offset }
-  func flush() throws(Errno) {}
 }
 
 /// Completes bios in the order in which they came, when it is asked.
-private final class LabQueue: DeviceQueue {
-  private let disk: LabDisk
-  private let pool: BioPool
-  private let pages: PageTable
+private final class LabQueue: FilterQueue {
   private var waiting: [BioIndex] = []
 
-  init(disk: LabDisk, pool: BioPool, pages: PageTable) {
-    self.disk = disk
-    self.pool = pool
-    self.pages = pages
-  }
+  override var isImmediate: Bool { false }
+  override var inFlightCount: Int { waiting.count + super.inFlightCount }
+  override func submit(_ bio: consuming Bio) { waiting.append(bio.detach()) }
 
-  let isImmediate = false
-  var inFlightCount: Int { waiting.count }
-  func submit(_ bio: consuming Bio) { waiting.append(bio.detach()) }
-  func kick() {}
-  func wait(readable first: Int32, _ second: Int32) {}
-
-  func nextCompleted() -> Bio? {
-    if waiting.isEmpty { return nil }
-    let bio = pool.adopt(waiting.removeFirst())
-    disk.perform(bio, pages: pages)
-    return bio
-  }
-}
-
-/// Numbers that depend on a seed alone (splitmix64).
-struct LabGenerator: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var value = state
-    value = (value ^ (value >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    value = (value ^ (value >> 27)) &* 0x94d0_49bb_1331_11eb
-    return value ^ (value >> 31)
+  override func nextCompleted() -> Bio? {
+    if !waiting.isEmpty { next.submit(pool.adopt(waiting.removeFirst())) }
+    return super.nextCompleted()
   }
 }
 

@@ -23,7 +23,7 @@ extension Lab {
       (release-one-short) is injected into the end of the bio.
       """
   ) { setup, story throws(Errno) in
-    var generator = LabGenerator(seed: setup.seed)
+    var generator = SeededGenerator(seed: setup.seed)
     let shifts = (0..<8).map { _ in Bool.random(using: &generator) ? 0 : 8 }
     let mapped = shifts.indices.filter { shifts[$0] == 0 }.map { "\($0 + 1)" }
     story.say(
@@ -57,7 +57,8 @@ extension Lab {
     for (index, shift) in shifts.enumerated() {
       rig.run(
         DirectRequest(
-          isWrite: false, unique: UInt64(index + 1), inode: 2, fileOffset: index << 13,
+          isWrite: false, unique: RequestNumber(UInt64(index + 1)), inode: 2,
+          fileOffset: index << 13,
           deviceOffset: index << 13, length: 8192, dataOffset: shift,
           shape: RequestShape(cleanup: cleanup, era: setup.era ?? .v8)))
     }
@@ -99,7 +100,7 @@ final class EngineRig {
         requestCount: 1, maxIOBytes: Self.maxIO, blockSize: disk.limits.logicalBlockSize,
         userBase: Self.userBase, pages: map.table, payloadPage: { _ in Page(1) },
         bouncePage: { _ in Page(1 + slotPages) }),
-      device: disk, gate: WriteGate { _ in }, ledger: Ledger(lineCount: 1), defects: defects,
+      device: disk, ledger: Ledger(lineCount: 1), defects: defects,
       context: context)
   }
 

@@ -54,12 +54,12 @@ private struct Sweep {
   var cells = 0
   var asRuled = 0
   var right = 0
-  private var generator: LabGenerator
+  private var generator: SeededGenerator
 
   init(_ setup: LabSetup, _ cleanup: CleanupPolicy) throws(Errno) {
     rig = try EngineRig(setup, diskBytes: 16 << 10)
     shape = RequestShape(cleanup: cleanup, era: setup.era ?? .v8)
-    generator = LabGenerator(seed: setup.seed)
+    generator = SeededGenerator(seed: setup.seed)
   }
 
   /// One line per offset and address, one letter per length.

@@ -31,6 +31,40 @@ public struct Errno: Error, Equatable, Hashable, Sendable, RawRepresentable {
   @inlinable public static var readOnlyFileSystem: Errno { Errno(rawValue: 30) }
   /// EOPNOTSUPP: the operation is not supported here.
   @inlinable public static var notSupported: Errno { Errno(rawValue: 95) }
+  /// ENXIO: nothing is there.
+  @inlinable public static var noSuchAddress: Errno { Errno(rawValue: 6) }
+  /// E2BIG: too much at once.
+  @inlinable public static var tooBig: Errno { Errno(rawValue: 7) }
+  /// EBADF: the file is not open for this.
+  @inlinable public static var badDescriptor: Errno { Errno(rawValue: 9) }
+  /// EACCES: the mode does not allow it.
+  @inlinable public static var accessDenied: Errno { Errno(rawValue: 13) }
+  /// EBUSY: in use.
+  @inlinable public static var busy: Errno { Errno(rawValue: 16) }
+  /// EEXIST: it is there already.
+  @inlinable public static var exists: Errno { Errno(rawValue: 17) }
+  /// ENOTDIR: not a directory.
+  @inlinable public static var notDirectory: Errno { Errno(rawValue: 20) }
+  /// EISDIR: a directory.
+  @inlinable public static var isDirectory: Errno { Errno(rawValue: 21) }
+  /// ENOTTY: no such ioctl for this file.
+  @inlinable public static var notTypewriter: Errno { Errno(rawValue: 25) }
+  /// EFBIG: beyond what the file can hold.
+  @inlinable public static var fileTooBig: Errno { Errno(rawValue: 27) }
+  /// EMLINK: too many links.
+  @inlinable public static var tooManyLinks: Errno { Errno(rawValue: 31) }
+  /// ERANGE: the answer does not fit.
+  @inlinable public static var outOfRange: Errno { Errno(rawValue: 34) }
+  /// ENAMETOOLONG: a name of more than 255 bytes.
+  @inlinable public static var nameTooLong: Errno { Errno(rawValue: 36) }
+  /// ENOSYS: nobody answers this request.
+  @inlinable public static var notImplemented: Errno { Errno(rawValue: 38) }
+  /// ENOTEMPTY: a directory that has names.
+  @inlinable public static var notEmpty: Errno { Errno(rawValue: 39) }
+  /// ENODATA: no such attribute.
+  @inlinable public static var noData: Errno { Errno(rawValue: 61) }
+  /// ECANCELED: somebody took it back.
+  @inlinable public static var cancelled: Errno { Errno(rawValue: 125) }
   /// EREMOTEIO: a peer-to-peer page where none is allowed.
   @inlinable public static var remoteIO: Errno { Errno(rawValue: 121) }
 }

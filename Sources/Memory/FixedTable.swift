@@ -40,6 +40,12 @@
 }
 
 extension FixedTable {
+  /// The first elements, for those who look into the table for as long as it lives.
+  @unsafe public func first(_ count: Int) -> UnsafeBufferPointer<Element> {
+    precondition(count >= 0 && count <= self.count, "more than the table has")
+    return unsafe UnsafeBufferPointer(start: base, count: count)
+  }
+
   /// Makes a table of equal elements.
   public init(count: Int, repeating element: Element) { self.init(count: count) { _ in element } }
 }

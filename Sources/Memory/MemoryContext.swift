@@ -121,11 +121,7 @@ public struct MemoryContext: Sendable {
   @inline(__always)
   public func noteTaken(_ pageCount: Int, mode: FollFlags) {
     if mode.contains(.pin) {
-      counters.add(.simPinAcquired, pageCount)
-      let pinned = counters.value(of: .simPinAcquired) &- counters.value(of: .simPinReleased)
-      if pinned > counters.value(of: .simPinnedMaximum) {
-        counters.set(.simPinnedMaximum, pinned)
-      }
+      counters.addPinned(pageCount)
     } else if mode.contains(.get) {
       counters.add(.simGetAcquired, pageCount)
     }
@@ -140,7 +136,11 @@ public struct MemoryContext: Sendable {
     let mode = mode.cleanupMode
     if mode.isEmpty { return }
     let (counted, double) = pages.drop(run, mode: mode, era: era)
-    counters.add(mode.contains(.pin) ? .simPinReleased : .simGetReleased, counted)
+    if mode.contains(.pin) {
+      counters.addUnpinned(counted)
+    } else {
+      counters.add(.simGetReleased, counted)
+    }
     if double > 0 { counters.add(.simDoubleReleases, double) }
   }
 

@@ -1,9 +1,12 @@
-// The control directory `.extractfs/`: a few files whose text is made when they are opened.
+// The control directory `.extractfs/`: a few files whose text is made when they are looked up.
 
 import Memory
 
 /// One file of the control directory.
 public struct ControlFile: Sendable {
+  /// Takes what was written to a file, and calls the last argument once, maybe later, when it is in force or refused.
+  public typealias Acceptor = @Sendable (String, @escaping @Sendable (Errno?) -> Void) -> Void
+
   /// Its name.
   public let name: String
   /// Permission bits.
@@ -11,12 +14,12 @@ public struct ControlFile: Sendable {
   /// Makes the content.
   public let render: @Sendable () -> String
   /// Takes what was written, or nil for a file that cannot be written.
-  public let accept: (@Sendable (String) throws(Errno) -> Void)?
+  public let accept: Acceptor?
 
   /// Puts a file together.
   public init(
     name: String, permissions: UInt32, render: @escaping @Sendable () -> String,
-    accept: (@Sendable (String) throws(Errno) -> Void)? = nil
+    accept: Acceptor? = nil
   ) {
     self.name = name
     self.permissions = permissions
@@ -25,7 +28,11 @@ public struct ControlFile: Sendable {
   }
 }
 
-/// The directory and its inodes; they lie far above those of any volume.
+/// The directory and its nodes; they lie far above the inodes of any volume.
+///
+/// Each look-up of a file makes a node of its own, with the text of that moment. So every open file has one text, and one
+/// size, for as long as it lives; the kernel may cache its pages, and reading it is no direct I/O, which would pin the
+/// reader's pages and so disturb what the figures are about. What programs see as the inode's number stays the same.
 public final class ControlDirectory: Sendable {
   /// Whether and how users meet it.
   public enum Visibility: String, Sendable {
@@ -38,14 +45,28 @@ public final class ControlDirectory: Sendable {
   }
 
   /// Its name in the mount's root.
-  public static let name = ".extractfs"
-  /// The directory's own inode; its files follow.
-  public static let inode: UInt64 = 1 << 62
+  public static let name = FileName(".extractfs")
+  /// The directory's own node; those of its files follow.
+  @inlinable public static var inode: UInt64 { 1 << 62 }
 
   /// Whether and how users meet it.
   public let visibility: Visibility
   private let files: [ControlFile]
   private let owner: (user: UInt32, group: UInt32)
+  private let made = Timestamp.now()
+  private let nodes = Guarded(Nodes())
+
+  private struct Node {
+    let file: Int
+    let text: [UInt8]
+    let time: Timestamp
+  }
+
+  /// Bounded by what the kernel has in its cache: it forgets a node when its last file is closed.
+  private struct Nodes {
+    var next: UInt64 = 0
+    var byNumber: [UInt64: Node] = [:]
+  }
 
   /// Makes the directory.
   public init(files: [ControlFile], visibility: Visibility, user: UInt32, group: UInt32) {
@@ -54,43 +75,86 @@ public final class ControlDirectory: Sendable {
     owner = (user, group)
   }
 
-  /// Whether an inode belongs to the control directory.
-  @inlinable public static func owns(_ inode: UInt64) -> Bool { inode >= inode0 }
-  @usableFromInline static var inode0: UInt64 { 1 << 62 }
+  /// Whether a node belongs to the control directory.
+  @inlinable public static func owns(_ node: UInt64) -> Bool { node >= inode }
 
-  /// The file behind an inode. Throws `.noSuchFile`.
-  public func file(_ inode: UInt64) throws(Errno) -> ControlFile {
-    let index = Int(bitPattern: UInt(inode &- Self.inode)) - 1
-    guard files.indices.contains(index) else { throw .noSuchFile }
-    return files[index]
-  }
+  /// Nodes of files begin above the numbers that programs see.
+  private static var firstNode: UInt64 { inode + 4096 }
 
-  /// Finds a file by name. Throws `.noSuchFile`.
-  public func lookup(name: String) throws(Errno) -> FileAttributes {
-    guard let index = files.firstIndex(where: { $0.name == name }) else { throw .noSuchFile }
-    return try attributes(of: Self.inode + UInt64(index) + 1)
-  }
+  // MARK: Nodes
 
-  /// Attributes; a file's size is that of its text now, unless an open file has its own.
-  /// - Parameter size: the size of an open snapshot, in bytes.
-  public func attributes(of inode: UInt64, size: Int? = nil) throws(Errno) -> FileAttributes {
-    if inode == Self.inode {
-      var directory = FileAttributes(
-        inode: inode, type: .directory, permissions: 0o555, user: owner.user, group: owner.group,
-        size: 0, time: .now())
-      directory.linkCount = 2
-      return directory
+  /// Finds a file by name and makes a node of it. Throws `.noSuchFile`.
+  /// - Returns: the node, and what programs see of it.
+  public func lookup(
+    _ name: FileName
+  ) throws(Errno) -> (node: UInt64, attributes: FileAttributes) {
+    guard let index = files.firstIndex(where: { $0.name == name.text }) else { throw .noSuchFile }
+    let text = Array(files[index].render().utf8)
+    let node = Node(file: index, text: text, time: .now())
+    let number = nodes.withLock { nodes in
+      let number = Self.firstNode + nodes.next
+      nodes.next += 1
+      nodes.byNumber[number] = node
+      return number
     }
-    let file = try file(inode)
-    return FileAttributes(
-      inode: inode, type: .regular, permissions: file.permissions, user: owner.user,
-      group: owner.group, size: size ?? file.render().utf8.count, time: .now())
+    return (number, describe(node))
   }
 
-  /// The names of its files.
-  public func entries() -> [DirectoryEntry] {
-    files.enumerated().map { index, file in
-      DirectoryEntry(name: file.name, inode: Self.inode + UInt64(index) + 1, type: .regular)
+  /// The kernel has no use for a node any more.
+  public func forget(_ node: UInt64) {
+    nodes.withLock { _ = $0.byNumber.removeValue(forKey: node) }
+  }
+
+  /// Nodes that the kernel has.
+  public var nodeCount: Int { nodes.withLock { $0.byNumber.count } }
+
+  private func node(_ number: UInt64) throws(Errno) -> Node {
+    guard let node = nodes.withLock({ $0.byNumber[number] }) else { throw .noSuchFile }
+    return node
+  }
+
+  /// The file behind a node. Throws `.noSuchFile`, or `.isDirectory` for the directory.
+  public func file(_ number: UInt64) throws(Errno) -> ControlFile {
+    if number == Self.inode { throw .isDirectory }
+    return files[try node(number).file]
+  }
+
+  /// The text that a node has.
+  public func text(_ number: UInt64) throws(Errno) -> [UInt8] { try node(number).text }
+
+  /// Makes a node's text anew, after something was written to it.
+  public func refresh(_ number: UInt64) {
+    nodes.withLock { nodes in
+      guard let old = nodes.byNumber[number] else { return }
+      nodes.byNumber[number] = Node(
+        file: old.file, text: Array(files[old.file].render().utf8), time: .now())
+    }
+  }
+
+  /// Attributes of the directory or of a node.
+  public func attributes(of number: UInt64) throws(Errno) -> FileAttributes {
+    if number != Self.inode { return describe(try node(number)) }
+    var directory = FileAttributes(
+      inode: number, type: .directory, permissions: 0o555, user: owner.user, group: owner.group,
+      size: 0, time: made)
+    directory.linkCount = 2
+    return directory
+  }
+
+  private func describe(_ node: Node) -> FileAttributes {
+    FileAttributes(
+      inode: Self.inode + UInt64(node.file) + 1, type: .regular,
+      permissions: files[node.file].permissions, user: owner.user, group: owner.group,
+      size: node.text.count, time: node.time)
+  }
+
+  /// The names of its files, from a cookie on.
+  public func list(from cookie: UInt64, _ body: (DirectoryEntry) -> Bool) {
+    for (index, file) in files.enumerated().dropFirst(Int(min(cookie, 1 << 20))) {
+      let entry = DirectoryEntry(
+        name: FileName(file.name), inode: Self.inode + UInt64(index) + 1, type: .regular,
+        cookie: UInt64(index) + 1)
+      if !body(entry) { return }
     }
   }
 }

@@ -2,7 +2,6 @@
 
 import ArgumentParser
 import Conformance
-import FUSEServer
 import Glibc
 import Memory
 
@@ -25,7 +24,7 @@ struct ConformanceCommand: ParsableCommand {
       if error == .noSuchFile, unsafe access(directory, F_OK) == 0 {
         throw failure("\(directory): no vectors (*.jsonl) are there")
       }
-      throw failure("\(directory): \(describeErrno(error.rawValue))")
+      throw failure("\(directory): \(describe(error.rawValue))")
     }
     if json {
       emitJSON([

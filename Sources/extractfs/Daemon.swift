@@ -5,7 +5,6 @@ import Block
 import CSystem
 import Devices
 import FUSEServer
-import Foundation
 import Glibc
 import Logging
 import Memory
@@ -28,18 +27,19 @@ struct Daemon {
   }
 
   private func serve(_ log: DaemonLog) throws {
+    Inheritance.settleDaemon(inBackground: readyDescriptor != nil)
     Signals.block()
     let device = try openDevice(log)
     let server = try makeServer(device, log)
     do throws(MountFailure) {
       try server.mount()
     } catch {
-      throw DaemonFailure("\(plan.mountpoint): cannot mount: \(error.message)")
+      throw DaemonFailure("\(plan.mountpoint.shown): cannot mount: \(error.message)")
     }
     if !server.usesHugePages {
       log.info("buffers are in 4 KiB pages: no huge pages were free")
     }
-    log.ready("mounted \(plan.image) on \(plan.mountpoint)")
+    log.ready("mounted \(plan.image.shown) on \(plan.mountpoint.shown)")
     Signals.waitForEnd(of: server)
     server.join()
     try takeStock(server, log)
@@ -52,16 +52,24 @@ struct Daemon {
     let keepsImage = options.backend == .memory || options.backend == .null
     let image: ImageFile
     do throws(ImageFailure) {
+      // A path that is no text is opened through its number.
+      let handle = plan.image.open(EXTRACTFS_O_PATH)
+      defer { if handle >= 0 { close(handle) } }
       image = try ImageFile(
-        path: plan.image,
+        path: plan.image.text ?? "/proc/self/fd/\(handle)",
         options: ImageFile.Options(
           direct: options.direct && !keepsImage, isReadOnly: options.isReadOnly || keepsImage,
           blockSize: options.blockSize))
     } catch {
-      throw DaemonFailure("\(plan.image): \(error.message)")
+      throw DaemonFailure("\(plan.image.shown): \(error.message)")
+    }
+    if let limit = Inheritance.fileSizeLimit, limit < image.byteCount, !options.isReadOnly {
+      log.note(
+        "\(plan.image.shown): `ulimit -f` lets this process write its first \(limit) bytes only; "
+          + "writes beyond fail with EFBIG")
     }
     if image.lacksDirect {
-      log.note("\(plan.image): the host's filesystem has no O_DIRECT; using buffered I/O")
+      log.note("\(plan.image.shown): the host's filesystem has no O_DIRECT; using buffered I/O")
     }
     do throws(Errno) {
       switch options.backend {
@@ -76,30 +84,43 @@ struct Daemon {
         let recorder = log.recorder
         let mapsMemory = options.usesRing(offersRing: Machine.offersFuseRing)
         return UringDevice(image: image, mapsMemory: mapsMemory) { error in
+          let reason =
+            error == .noMemory ? "`ulimit -l` is too low" : describeErrno(error.rawValue)
           recorder(
-            "the kernel registers no buffers (\(describeErrno(error.rawValue))), which iter=bvec would use; "
-              + "transfers go on as ordinary ones. `ulimit -l` may be too low")
+            "the kernel registers no buffers (\(reason)), which iter=bvec would use; "
+              + "transfers go on as ordinary ones")
         }
       }
     } catch {
-      throw DaemonFailure("\(plan.image): \(describeErrno(error.rawValue))")
+      throw DaemonFailure("\(plan.image.shown): \(describe(error.rawValue))")
     }
   }
 
   private func makeServer(_ device: any BlockDevice, _ log: DaemonLog) throws -> Server {
     let options = plan.options
-    let sizes = options.sizes(
-      processors: ProcessInfo.processInfo.activeProcessorCount,
-      possibleProcessors: Machine.possibleCPUCount, offersRing: Machine.offersFuseRing,
-      isImmediate: device.isImmediate)
+    let processors = Machine.allowedCPUs
+    let sizes: ServerSizes
+    do throws(OptionError) {
+      sizes = try options.sizes(
+        SizingInput(
+          processors: processors.count, possibleProcessors: Machine.possibleCPUCount,
+          offersRing: Machine.offersFuseRing, isImmediate: device.isImmediate,
+          availableBytes: Machine.availableBytes))
+    } catch {
+      throw DaemonFailure(error.message)
+    }
+    let name = options.fileSystemName ?? plan.image.bytes
     var configuration = ServerConfiguration(
-      mountpoint: plan.mountpoint, imagePath: plan.image, fuseOptions: options.fuse,
+      mountpoint: plan.mountpoint.shown, imagePath: plan.image.shown,
+      fuseOptions: ["fsname=" + LibfuseOption.escaped(Self.tableName(name)), "default_permissions"]
+        + options.fuse.filter { $0 != "default_permissions" },
       isReadOnly: options.isReadOnly, workerCount: sizes.workers,
-      slotsPerWorker: sizes.queueDepth, maxIOBytes: options.maxIO,
+      slotsPerWorker: sizes.queueDepth, maxIOBytes: sizes.maxIOBytes,
       spinNanoseconds: sizes.spinMicroseconds * 1000, transport: sizes.transport,
-      processorCount: ProcessInfo.processInfo.activeProcessorCount,
-      possibleCPUCount: Machine.possibleCPUCount, isDebugging: plan.isDebugging,
-      control: options.control, seed: options.seed)
+      processorCount: processors.count, possibleCPUCount: Machine.possibleCPUCount,
+      isDebugging: plan.isDebugging, control: options.control, seed: options.seed)
+    configuration.mountpointBytes = plan.mountpoint.bytes
+    configuration.allowedCPUs = processors
     configuration.log = log.recorder
     configuration.report = [
       ("backend", options.backend.rawValue), ("direct", options.direct ? "on" : "off"),
@@ -107,17 +128,50 @@ struct Daemon {
       ("control", options.control.rawValue),
     ]
     configuration.passThroughLimits = options.passThroughLimits(of: device.limits)
-    let volume = RawVolume(
-      device: device, user: getuid(), group: getgid(),
-      zeroing: options.zeroing ? .ask(blockBytes: 4096) : .off)
+    configuration.backgroundLimit = sizes.backgroundLimit
+    configuration.spareSlotsPerWorker = sizes.spareSlots
+    let volume = try makeVolume(device)
     do throws(Errno) {
       return try Server(
         configuration: configuration, device: device, volume: volume, shape: options.shape)
     } catch {
       throw DaemonFailure(
-        "the request buffers cannot be had (\(describeErrno(error.rawValue))); "
+        "the request buffers cannot be had (\(describe(error.rawValue))); "
           + "lower workers, queue_depth or max_io")
     }
+  }
+
+  private func makeVolume(_ device: any BlockDevice) throws -> any Volume {
+    let options = plan.options
+    switch options.volume {
+    case .auto, .raw:
+      return RawVolume(
+        device: device, user: getuid(), group: getgid(), padsHoles: options.zeroing)
+    case .scatter:
+      do throws(Errno) {
+        return try ScatterVolume(
+          device: device, user: getuid(), group: getgid(), seed: options.seed,
+          mayOverwrite: options.backend == .memory || options.backend == .null)
+      } catch .exists {
+        throw DaemonFailure(
+          "\(plan.image.shown): holds data, which volume=scatter would overwrite; it wants a new image, as `extractfs mkimage` makes it"
+        )
+      } catch .readOnlyFileSystem {
+        throw DaemonFailure("volume=scatter: begins with an empty tree, so it cannot be mounted ro")
+      } catch {
+        throw DaemonFailure("\(plan.image.shown): volume=scatter: \(describe(error.rawValue))")
+      }
+    }
+  }
+
+  /// What the kernel's table is to call the mount.
+  ///
+  /// Readers of the table, as fusermount3 when it unmounts, take lines of 4096 bytes, and a byte can take four there. A
+  /// longer name would hide the mountpoint behind it; it is cut in front, where paths are most alike.
+  static func tableName(_ name: [UInt8]) -> [UInt8] {
+    let longest = 400
+    if name.isEmpty { return Array("extractfs".utf8) }
+    return name.count <= longest ? name : Array("...".utf8) + name.suffix(longest - 3)
   }
 
   /// Says what the ledger shows, to the log and to an `umount` that waits for it.
@@ -125,11 +179,11 @@ struct Daemon {
     let defects = server.balance()
     server.sendFarewell(defects: defects)
     if defects.isEmpty {
-      log.info("unmounted \(plan.mountpoint); ledger balanced, 0 pages left pinned")
+      log.info("unmounted \(plan.mountpoint.shown); ledger balanced, 0 pages left pinned")
       return
     }
     for defect in defects { log.info("defect: \(defect)") }
-    throw DaemonFailure("\(plan.mountpoint): the ledger does not balance", code: Exit.defect)
+    throw DaemonFailure("\(plan.mountpoint.shown): the ledger does not balance", code: Exit.defect)
   }
 }
 
@@ -147,7 +201,7 @@ struct DaemonFailure: Error {
 /// Where the daemon's lines go: to standard error in the foreground; else to the waiting parent until the mount
 /// answers, and to syslog from then on.
 final class DaemonLog {
-  private var parent: FileHandle?
+  private var parent: Int32?
   private let logger: Logger
 
   init(readyDescriptor: Int32?) {
@@ -157,7 +211,7 @@ final class DaemonLog {
     }
     if let readyDescriptor {
       _ = fcntl(readyDescriptor, F_SETFD, FD_CLOEXEC)
-      parent = FileHandle(fileDescriptor: readyDescriptor, closeOnDealloc: true)
+      parent = readyDescriptor
     }
   }
 
@@ -179,20 +233,24 @@ final class DaemonLog {
   func ready(_ message: String) {
     logger.info("\(message)")
     tell("ready")
-    parent = nil
+    leaveParent()
   }
 
   /// The end.
   func fail(_ failure: DaemonFailure) {
     logger.error("\(failure.message)")
     tell("fail \(failure.code.rawValue) \(failure.message)")
-    parent = nil
+    leaveParent()
   }
 
+  /// If the parent has gone, nobody is left to tell.
   private func tell(_ line: String) {
-    do { try parent?.write(contentsOf: Data("\(line)\n".utf8)) } catch {
-      // The parent has gone; nobody is left to tell.
-    }
+    if let parent { _ = StreamWriter.write(Array("\(line)\n".utf8), to: parent) }
+  }
+
+  private func leaveParent() {
+    if let parent { close(parent) }
+    parent = nil
   }
 }
 
@@ -215,17 +273,17 @@ struct LineLog: LogHandler {
         event.level >= .error ? LOG_ERR : event.level >= .notice ? LOG_NOTICE : LOG_INFO
       unsafe extractfs_syslog(priority | LOG_DAEMON, "extractfs: \(event.message)")
     } else {
-      complain("\(event.message)")
+      StreamWriter.log("extractfs: \(event.message)\n", to: STDERR_FILENO)
     }
   }
 }
 
-/// Signals: SIGINT, SIGTERM and SIGHUP unmount; the server sends SIGUSR2 when the mount has gone.
+/// Signals: SIGINT, SIGTERM and SIGHUP unmount, and so do timers that run out; the server sends SIGUSR2 when the mount has gone.
 enum Signals {
   private static var awaited: sigset_t {
     var set = sigset_t()
     unsafe sigemptyset(&set)
-    for signal in [SIGINT, SIGTERM, SIGHUP, SIGUSR2] { unsafe sigaddset(&set, signal) }
+    for signal in Inheritance.endingSignals + [SIGUSR2] { unsafe sigaddset(&set, signal) }
     return set
   }
 
@@ -233,7 +291,6 @@ enum Signals {
   static func block() {
     var set = awaited
     unsafe pthread_sigmask(SIG_BLOCK, &set, nil)
-    signal(SIGPIPE, SIG_IGN)
     // A handler that does nothing: the signal's use is to interrupt a read.
     var action = sigaction()
     unsafe action.__sigaction_handler.sa_handler = { _ in }

@@ -1,7 +1,6 @@
 // `extractfs mkimage`: makes a backing image.
 
 import ArgumentParser
-import Foundation
 import Glibc
 
 struct MakeImageCommand: ParsableCommand {
@@ -11,7 +10,7 @@ struct MakeImageCommand: ParsableCommand {
       "The file is sparse: it takes room as it is written. A file that is there is left alone.")
 
   @Argument(help: "The file to make.", completion: .file())
-  var image: String
+  var image: SystemPath
 
   @Option(help: ArgumentHelp("Its size, as 512M or 1G.", valueName: "size"))
   var size: String
@@ -31,16 +30,14 @@ struct MakeImageCommand: ParsableCommand {
       throw failure(
         "--size \(size): an image holds at least one block of 512 bytes", code: Exit.usage)
     }
-    let descriptor = unsafe open(image, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
-    if descriptor < 0 {
-      throw failure(unsafe "\(image): \(String(cString: strerror(errno)))")
-    }
+    let descriptor = image.open(O_WRONLY | O_CREAT | O_EXCL, mode: 0o644)
+    if descriptor < 0 { throw failure("\(image.shown): \(describe(errno))") }
     defer { close(descriptor) }
     if ftruncate(descriptor, bytes) != 0 {
-      let reason = unsafe String(cString: strerror(errno))
-      unsafe unlink(image)
-      throw failure("\(image): \(reason)")
+      let reason = describe(errno)
+      _ = unsafe image.withCString { unsafe unlink($0) }
+      throw failure("\(image.shown): \(reason)")
     }
-    emit("made \(image), \(bytes) bytes, raw\n")
+    emit("made \(image.shown), \(bytes) bytes, raw\n")
   }
 }

@@ -1,7 +1,6 @@
 // `extractfs mount`: checks everything that can be checked, then mounts in the background or in front.
 
 import ArgumentParser
-import Foundation
 import Glibc
 
 struct MountCommand: ParsableCommand {
@@ -10,10 +9,10 @@ struct MountCommand: ParsableCommand {
     discussion: MountOptions.help)
 
   @Argument(help: "The backing image: a file or a block device.", completion: .file())
-  var image: String
+  var image: SystemPath
 
   @Argument(help: "The directory to mount on.", completion: .directory)
-  var mountpoint: String
+  var mountpoint: SystemPath
 
   @Option(
     name: .customShort("o", allowingJoined: true),
@@ -48,42 +47,78 @@ struct MountCommand: ParsableCommand {
     }
   }
 
-  private func resolvedImage() throws -> String {
-    guard let path = absolutePath(image) else {
-      throw failure("\(image): does not exist; `extractfs mkimage` makes one")
+  /// The image's path, made absolute before anybody leaves the directory. What would wait when opened is refused.
+  private func resolvedImage() throws -> SystemPath {
+    let image = image
+    let found = attempt(until: Deadline(seconds: Patience.path)) { output in
+      guard let path = image.resolved else { return errno }
+      var status = stat()
+      guard unsafe path.withCString({ unsafe stat($0, &status) }) == 0 else { return errno }
+      let type = status.st_mode & S_IFMT
+      if type == S_IFDIR { return EISDIR }
+      if type != S_IFREG && type != S_IFBLK { return EINVAL }
+      return unsafe path.bytes.withUnsafeBytes { unsafe write(output, $0.baseAddress, $0.count) }
+        == path.bytes.count ? 0 : EIO
     }
-    return path
+    switch found?.error {
+    case 0: return SystemPath(found?.output ?? [])
+    case nil:
+      throw failure("\(image.shown): does not answer; the filesystem where it lies hangs")
+    case ENOENT: throw failure("\(image.shown): does not exist; `extractfs mkimage` makes one")
+    case EISDIR: throw failure("\(image.shown): is a directory, not an image")
+    case EINVAL: throw failure("\(image.shown): is neither a file nor a block device")
+    case let error?: throw failure("\(image.shown): \(describe(error))")
+    }
   }
 
-  private func resolvedMountpoint() throws -> String {
-    guard let path = absolutePath(mountpoint) else {
-      if errno == ENOTCONN {
-        throw failure("\(mountpoint): a dead mount is there; `extractfs umount` removes it")
+  private func resolvedMountpoint() throws -> SystemPath {
+    switch MountTable.place(of: mountpoint) {
+    case .silent:
+      throw failure("\(mountpoint.shown): does not answer; what is mounted there hangs")
+    case .error(ENOTCONN):
+      throw failure(
+        "\(mountpoint.shown): a dead mount is there; `extractfs umount \(mountpoint.quoted)` removes it"
+      )
+    case .error(let error): throw failure("\(mountpoint.shown): \(describe(error))")
+    case .path(let path, let entry):
+      if let entry, entry.isExtractFS {
+        throw failure("\(mountpoint.shown): \(try trouble(with: path))")
       }
-      throw failure(unsafe "\(mountpoint): \(String(cString: strerror(errno)))")
+      switch attempt(until: Deadline(seconds: Patience.path), { _ in Self.directoryError(path) })?
+        .error
+      {
+      case 0: return path
+      case nil: throw failure("\(mountpoint.shown): does not answer; what is mounted there hangs")
+      case ENOTCONN: throw failure("\(mountpoint.shown): a dead mount is there; umount it first")
+      case ENOTDIR: throw failure("\(mountpoint.shown): is not a directory")
+      case let error?: throw failure("\(mountpoint.shown): \(describe(error))")
+      }
     }
+  }
+
+  /// What is to be said of a mount of ours that is there already. It is not asked for longer than a moment.
+  private func trouble(with path: SystemPath) throws -> String {
+    let answer = attempt(until: Deadline(seconds: 2)) { _ in Self.directoryError(path) }
+    switch answer?.error {
+    case nil:
+      return "an extractfs is mounted there already, and does not answer"
+    case ENOTCONN:
+      return "a dead mount is there; `extractfs umount \(mountpoint.quoted)` removes it"
+    default: return "an extractfs is mounted there already"
+    }
+  }
+
+  private static func directoryError(_ path: SystemPath) -> Int32 {
     var status = stat()
-    guard unsafe stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
-      throw failure("\(mountpoint): is not a directory")
-    }
-    if MountTable.entry(at: path)?.type == MountTable.fileSystemType {
-      throw failure("\(mountpoint): an extractfs is mounted there already")
-    }
-    return path
+    guard unsafe path.withCString({ unsafe stat($0, &status) }) == 0 else { return errno }
+    return status.st_mode & S_IFMT == S_IFDIR ? 0 : ENOTDIR
   }
 }
 
 /// What is to be mounted where; paths are absolute.
 struct MountPlan {
-  let image: String
-  let mountpoint: String
+  let image: SystemPath
+  let mountpoint: SystemPath
   let options: MountOptions
   let isDebugging: Bool
-}
-
-/// An absolute path without links, or nil with errno set.
-func absolutePath(_ path: String) -> String? {
-  guard let resolved = unsafe realpath(path, nil) else { return nil }
-  defer { unsafe free(resolved) }
-  return unsafe String(cString: resolved)
 }

@@ -82,7 +82,7 @@ struct MountLab {
     try FileManager.default.createDirectory(
       atPath: mountpoint, withIntermediateDirectories: true)
     defer { remove(directory) }
-    try command(["mkimage", "\(directory)/image", "--size", "16M"])
+    try command(["mkimage", "--size", "16M", "--", "\(directory)/image"])
     var options = "cleanup=\(cleanup)"
     if let era = setup.era { options += ",era=\(era.rawValue)" }
     try command(["mount", "\(directory)/image", mountpoint, "-o", options])
@@ -111,23 +111,18 @@ struct MountLab {
     }
   }
 
-  @discardableResult
-  private func command(_ arguments: [String]) throws -> String {
-    let process = Process()
-    let output = Pipe()
-    process.executableURL = URL(
-      fileURLWithPath: try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"))
-    process.arguments = arguments
-    process.standardOutput = output
-    process.standardError = output
-    try process.run()
-    let text = String(
-      decoding: try output.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
-    process.waitUntilExit()
-    if process.terminationStatus != 0 {
-      throw Trouble(message: text.split(separator: "\n").first.map(String.init) ?? arguments[0])
+  /// Runs this program; what it starts in the background is not waited for.
+  private func command(_ arguments: [String]) throws {
+    let words = ["/proc/self/exe"] + arguments
+    guard let child = ChildProcess.spawn(words.map { Array($0.utf8) }) else {
+      throw Trouble(message: "\(arguments[0]): \(describe(errno))")
     }
-    return text
+    guard case .ended(let code, let output) = child.await(until: Deadline(seconds: 90)) else {
+      throw Trouble(message: "\(arguments[0]): is not through after 90 s")
+    }
+    if code == 0 { return }
+    let line = String(decoding: output.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+    throw Trouble(message: line.isEmpty ? arguments[0] : line)
   }
 
   // MARK: The transfer
@@ -146,7 +141,7 @@ struct MountLab {
     defer { unsafe free(memory) }
     unsafe memory.initializeMemory(
       as: UInt8.self, repeating: UInt8(truncatingIfNeeded: setup.seed | 1), count: Self.byteCount)
-    let control = MountedControl(mountpoint: mountpoint)
+    let control = try MountedControl(SystemPath(mountpoint))
     // Reading the control file is direct I/O too, and pins the reader's buffer: the kernel's counters are read
     // inside the mount's.
     let simBefore = try simFigures(control)

@@ -3,10 +3,39 @@
 import Block
 import DirectIO
 import FUSEServer
-import Foundation
 import IOVector
 import Memory
 import Volumes
+
+/// Lists of options as their readers cut them.
+enum OptionList {
+  /// The options, without their escapes.
+  ///
+  /// As `process_real_option_group()`, lib/fuse_opt.c, libfuse 3.14.
+  static func split(_ text: [UInt8]) -> [[UInt8]] {
+    var options: [[UInt8]] = [[]]
+    var rest = text[...]
+    while let byte = rest.popFirst() {
+      if byte == UInt8(ascii: ",") {
+        options.append([])
+      } else if byte == UInt8(ascii: "\\"), let next = rest.first {
+        let digits = rest.prefix(3)
+        if digits.count == 3, digits.allSatisfy({ (48...55).contains($0) }), next <= 51,
+          let value = UInt8(String(decoding: digits, as: UTF8.self), radix: 8)
+        {
+          options[options.count - 1].append(value)
+          rest = rest.dropFirst(3)
+        } else {
+          options[options.count - 1].append(next)
+          rest = rest.dropFirst()
+        }
+      } else {
+        options[options.count - 1].append(byte)
+      }
+    }
+    return options
+  }
+}
 
 /// A wrong option: one line that says which and what would do.
 struct OptionError: Error {
@@ -15,16 +44,17 @@ struct OptionError: Error {
 
 /// Everything that `-o` can say.
 struct MountOptions {
+  enum VolumeKind: String, CaseIterable { case auto, raw, scatter }
   enum Backend: String, CaseIterable { case uring, sync, memory, null }
 
   var shape = RequestShape()
-  var volume = "auto"
+  var volume = VolumeKind.auto
   var backend = Backend.uring
   var direct = true
   var transport = TransportChoice.auto
   var workers: Int?
   var queueDepth: Int?
-  var maxIO = 1 << 20
+  var maxIO: Int?
   var spinMicroseconds: Int?
   var blockSize: Int?
   var zeroing = true
@@ -35,9 +65,10 @@ struct MountOptions {
   var seed: UInt64 = 1
   var isReadOnly = false
   var control = ControlDirectory.Visibility.hidden
-  var autoUnmount = false
-  /// Options for libfuse, as they came.
+  /// Options for libfuse, as it reads them.
   var fuse: [String] = []
+  /// What the mount is to be called in the kernel's table, if not by the image's path.
+  var fileSystemName: [UInt8]?
 
   /// FUSE's own options without a value.
   private static let fuseFlags: Set<String> = [
@@ -48,8 +79,11 @@ struct MountOptions {
   private static let later = ["faults"]
 
   /// Reads comma-separated options; a later one wins.
+  ///
+  /// A backslash takes away what the character behind it means, or stands before three octal digits, as libfuse has it.
   mutating func apply(_ text: String) throws(OptionError) {
-    for option in text.split(separator: ",").map(String.init) {
+    for bytes in OptionList.split(ArgumentText.bytes(text)) where !bytes.isEmpty {
+      let option = ArgumentText.text(bytes)
       let parts = option.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       try apply(name: String(parts[0]), value: parts.count > 1 ? String(parts[1]) : nil, option)
     }
@@ -67,7 +101,9 @@ struct MountOptions {
     case "ro", "rw":
       if value != nil { throw OptionError(message: "option \(name) takes no value") }
       isReadOnly = name == "ro"
-    case "fsname", "subtype", "max_read": fuse.append(option)
+    case "fsname": fileSystemName = ArgumentText.bytes(value ?? "")
+    case "subtype", "max_read":
+      fuse.append("\(name)=" + LibfuseOption.escaped(ArgumentText.bytes(value ?? "")))
     default:
       if Self.later.contains(name) {
         throw OptionError(message: "option \(name): not in this version")
@@ -92,7 +128,9 @@ struct MountOptions {
   private mutating func apply(name: String, value: String) throws(OptionError) {
     switch name {
     case "iter", "cleanup", "era", "segs", "misalign": try applyShape(name, value)
-    case "volume": volume = try choice(name, value, ["auto", "raw"], later: ["ext4"])
+    case "volume":
+      let all = VolumeKind.allCases.map(\.rawValue)
+      volume = VolumeKind(rawValue: try choice(name, value, all, later: ["ext4"])) ?? .auto
     case "backend":
       let all = Backend.allCases.map(\.rawValue)
       backend = Backend(rawValue: try choice(name, value, all, later: ["nbd"])) ?? .uring
@@ -103,16 +141,17 @@ struct MountOptions {
     case "workers": workers = try number(name, value, 1...64)
     case "queue_depth": queueDepth = try number(name, value, 2...1024)
     case "max_io":
-      maxIO = try number(name, value, 4096...(1 << 28))
-      if maxIO > Machine.maxFuseRequestBytes {
+      let bytes = try number(name, value, 4096...(1 << 28))
+      if bytes > Machine.maxFuseRequestBytes {
         throw OptionError(
           message:
             "max_io=\(value): the kernel takes at most \(Machine.maxFuseRequestBytes) bytes a request; "
             + "as root, raise /proc/sys/fs/fuse/max_pages_limit (Linux 6.13)")
       }
-      if maxIO % 4096 != 0 {
+      if bytes % 4096 != 0 {
         throw OptionError(message: "max_io=\(value): must be a multiple of 4096")
       }
+      maxIO = bytes
     case "spin": spinMicroseconds = try number(name, value, 0...10_000)
     case "block_size":
       blockSize = Int(try choice(name, value, ["512", "4096"]))
@@ -179,7 +218,9 @@ struct MountOptions {
       cleanup=auto|pin|get|none   how pages are held; auto asks the iterator
       era=v8|get|merged      whose rules: the series, before it, Linux 6.5
       segs=N misalign=BYTES  cut each buffer, shift it (1, 0)
-      volume=auto|raw        raw: the image is one file, DIR/disk
+      volume=auto|raw|scatter   raw: the image is one file, DIR/disk
+                             scatter: a tree with names in memory and data in
+                             scattered extents of a new image; gone at unmount
       backend=uring|sync|memory|null   how bios reach the image
       direct=on|off          O_DIRECT on the image
       block_size=512|4096    logical block size (from the image)
@@ -204,46 +245,5 @@ extension MountOptions {
     if let maxSegmentBytes { limits.maxSegmentSize = UInt32(maxSegmentBytes) }
     limits.virtBoundaryMask = virtBoundaryBytes == 0 ? 0 : UInt64(virtBoundaryBytes - 1)
     return limits
-  }
-}
-
-/// The daemon's own threads and buffers.
-struct ServerSizes {
-  let workers: Int
-  let queueDepth: Int
-  let spinMicroseconds: Int
-  let transport: TransportChoice
-}
-
-extension MountOptions {
-  private var effectiveTransport: TransportChoice {
-    transport == .auto && backend == .sync ? .dev : transport
-  }
-
-  /// Whether requests will come by io_uring.
-  func usesRing(offersRing: Bool) -> Bool {
-    effectiveTransport == .uring || (effectiveTransport == .auto && offersRing)
-  }
-
-  /// What was asked for, and for the rest what suits the machine.
-  ///
-  /// FUSE over io_uring: a worker for each CPU, since the kernel queues each CPU's requests apart. /dev/fuse: at least
-  /// three workers that wait side by side. `backend=sync` blocks in each transfer, which on a ring would hold up all
-  /// that wait in its queue, so `auto` is /dev/fuse there.
-  /// Requests at once: a device that is through at once needs only a batch, which stays in cache; one that takes its
-  /// time is kept busy by more.
-  /// On a ring every CPU that the kernel counts, present or not, needs a request slot, or no request flows.
-  func sizes(
-    processors: Int, possibleProcessors: Int, offersRing: Bool, isImmediate: Bool
-  ) -> ServerSizes {
-    let transport = effectiveTransport
-    let usesRing = usesRing(offersRing: offersRing)
-    let workers = workers ?? (usesRing ? min(processors, 64) : max(3, min(4, processors)))
-    let depth =
-      queueDepth ?? (usesRing && !isImmediate ? max(16, min(32, 256 / processors)) : 16)
-    let queuesPerWorker = (possibleProcessors + workers - 1) / workers
-    return ServerSizes(
-      workers: workers, queueDepth: usesRing ? max(depth, queuesPerWorker) : depth,
-      spinMicroseconds: spinMicroseconds ?? (usesRing ? 50 : 0), transport: transport)
   }
 }

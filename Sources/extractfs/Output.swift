@@ -1,7 +1,9 @@
 // What goes to the terminal: results to standard output, one line of trouble to standard error.
 
 import ArgumentParser
-import Foundation
+import FUSEServer
+import Glibc
+import Memory
 import Volumes
 
 /// How a command ends when it did not do what it was asked for.
@@ -14,9 +16,10 @@ enum Exit {
   static let usage = ExitCode(64)
 }
 
-/// Writes a line to standard error, after the program's name.
+/// Writes a line to standard error, after the program's name. If that cannot be written, nobody is left to tell.
 func complain(_ message: String) {
-  FileHandle.standardError.write(Data("extractfs: \(message)\n".utf8))
+  let line = "extractfs: \(ArgumentText.shownMessage(message))\n"
+  _ = StreamWriter.write(Array(line.utf8), to: STDERR_FILENO)
 }
 
 /// Says what is wrong and gives the error that ends the command.
@@ -25,8 +28,37 @@ func failure(_ message: String, code: ExitCode = Exit.failed) -> ExitCode {
   return code
 }
 
-/// Writes text to standard output as it is.
-func emit(_ text: String) { FileHandle.standardOutput.write(Data(text.utf8)) }
+/// Writes text to standard output as it is, or ends the command: a result that nobody can read is a failure.
+func emit(_ text: String) { Results.write(Array(text.utf8)) }
 
 /// Prints a document of dictionaries, arrays, strings and numbers as JSON.
 func emitJSON(_ document: [String: Any]) { emit(JSONText.make(document)) }
+
+/// The text of an errno value.
+func describe(_ number: Int32) -> String { unsafe String(cString: strerror(number)) }
+
+/// Standard output as the results' way out.
+enum Results {
+  /// Writes bytes, or ends the command.
+  static func write(_ bytes: [UInt8]) {
+    if let error = StreamWriter.write(bytes, to: STDOUT_FILENO) { end(error) }
+  }
+
+  /// The last word of a command that did its work: some filesystems tell only now that there was no room.
+  static func finish() {
+    if close(STDOUT_FILENO) != 0 && errno != EBADF && errno != EINTR {
+      end(Errno(rawValue: errno))
+    }
+  }
+
+  /// A reader that has gone is no failure to talk of: the command ends by SIGPIPE, as others do, unless its caller has
+  /// that ignored.
+  private static func end(_ error: Errno) -> Never {
+    if error.rawValue == EPIPE && !Inheritance.ignoresBrokenPipes {
+      signal(SIGPIPE, SIG_DFL)
+      kill(getpid(), SIGPIPE)
+    }
+    complain("standard output: \(describe(error.rawValue))")
+    exit(Exit.failed.rawValue)
+  }
+}

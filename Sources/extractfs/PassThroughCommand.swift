@@ -2,7 +2,7 @@
 
 import ArgumentParser
 import CPassThrough
-import Foundation
+import FUSEServer
 import Glibc
 import Volumes
 
@@ -21,7 +21,7 @@ struct PassThroughCommand: ParsableCommand {
   var operation: Operation
 
   @Argument(help: "The image's file in the mount: DIR/disk.", completion: .file())
-  var disk: String
+  var disk: SystemPath
 
   @Option(help: ArgumentHelp("The first block.", valueName: "n"))
   var lba: UInt64
@@ -36,7 +36,7 @@ struct PassThroughCommand: ParsableCommand {
   var offsetInBuffer = 0
 
   @Option(help: "Where data goes to or comes from.", completion: .file())
-  var file: String?
+  var file: SystemPath?
 
   @Flag(help: "Print the report as JSON.")
   var json = false
@@ -50,8 +50,8 @@ struct PassThroughCommand: ParsableCommand {
   }
 
   func run() throws {
-    let descriptor = unsafe open(disk, (operation == .write ? O_RDWR : O_RDONLY) | O_CLOEXEC)
-    if descriptor < 0 { throw failure("\(disk): \(describe(errno))") }
+    let descriptor = disk.open(operation == .write ? O_RDWR : O_RDONLY)
+    if descriptor < 0 { throw failure("\(disk.shown): \(describe(errno))") }
     defer { close(descriptor) }
     var message = PassThroughMessage()
     message.header.operation = UInt32(EXTRACTFS_PASSTHROUGH_QUERY)
@@ -79,7 +79,7 @@ struct PassThroughCommand: ParsableCommand {
 
   private func transfer(
     _ message: inout PassThroughMessage, _ count: Int, at done: Int, _ byteCount: Int,
-    _ descriptor: Int32, _ data: DataFile
+    _ descriptor: Int32, _ data: borrowing DataFile
   ) throws {
     let (first, overflow) = lba.addingReportingOverflow(UInt64(done))
     if overflow { throw failure("--lba \(lba): out of range") }
@@ -99,12 +99,15 @@ struct PassThroughCommand: ParsableCommand {
     switch number {
     case 0: return
     case ENOTTY:
-      throw failure("\(disk): takes no pass-through requests; give the file disk of a raw volume")
-    case ENOMEM: throw failure("\(disk): the mount's max_io is too small; it needs 16384 or more")
+      throw failure(
+        "\(disk.shown): takes no pass-through requests; give the file disk of a raw volume")
+    case ENOMEM:
+      throw failure("\(disk.shown): the mount's max_io is too small; it needs 16384 or more")
     case ENOSPC, EINVAL:
       throw failure(
-        "\(disk): \(describe(number)); its blocks are 0 to \(message.header.device_blocks &- 1)")
-    default: throw failure("\(disk): \(describe(number))")
+        "\(disk.shown): \(describe(number)); its blocks are 0 to \(message.header.device_blocks &- 1)"
+      )
+    default: throw failure("\(disk.shown): \(describe(number))")
     }
   }
 
@@ -122,15 +125,12 @@ struct PassThroughCommand: ParsableCommand {
     }
     // Standard output may be taken by the data.
     if operation == .read && file == nil {
-      FileHandle.standardError.write(Data(text.utf8))
+      _ = StreamWriter.write(Array(text.utf8), to: STDERR_FILENO)
     } else {
       emit(text)
     }
   }
 }
-
-/// The text of an errno value.
-private func describe(_ number: Int32) -> String { unsafe String(cString: strerror(number)) }
 
 /// The message of one request: a header and a buffer, in one piece.
 private struct PassThroughMessage {
@@ -173,38 +173,44 @@ private struct PassThroughMessage {
 }
 
 /// Where the data of a transfer comes from or goes to.
-private struct DataFile {
-  private let handle: FileHandle
+@safe private struct DataFile: ~Copyable {
+  private let descriptor: Int32
   private let name: String
 
-  init(path: String?, isWrite: Bool) throws {
+  init(path: SystemPath?, isWrite: Bool) throws {
     guard let path else {
-      handle = isWrite ? .standardOutput : .standardInput
+      descriptor = isWrite ? STDOUT_FILENO : STDIN_FILENO
       name = isWrite ? "standard output" : "standard input"
       return
     }
-    let flags = isWrite ? O_WRONLY | O_CREAT | O_TRUNC : O_RDONLY
-    let descriptor = unsafe open(path, flags | O_CLOEXEC, 0o644)
-    if descriptor < 0 { throw failure("\(path): \(describe(errno))") }
-    handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
-    name = path
+    descriptor = path.open(isWrite ? O_WRONLY | O_CREAT | O_TRUNC : O_RDONLY, mode: 0o644)
+    name = path.shown
+    if descriptor < 0 { throw failure("\(name): \(describe(errno))") }
   }
+
+  deinit { if descriptor > STDERR_FILENO { close(descriptor) } }
 
   /// Exactly so many bytes.
   func read(_ byteCount: Int) throws -> [UInt8] {
-    var result: [UInt8] = []
-    while result.count < byteCount {
-      guard let part = try handle.read(upToCount: byteCount - result.count), !part.isEmpty else {
-        throw failure("\(name): ends before all blocks are written")
+    var result = [UInt8](repeating: 0, count: byteCount)
+    var done = 0
+    while done < byteCount {
+      let count = unsafe result.withUnsafeMutableBytes { bytes in
+        let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[done...])
+        return unsafe Glibc.read(descriptor, rest.baseAddress, rest.count)
       }
-      result += part
+      if count > 0 { done += count }
+      if count == 0 { throw failure("\(name): ends before all blocks are written") }
+      if count < 0 && errno != EINTR { throw failure("\(name): \(describe(errno))") }
     }
     return result
   }
 
   func write(_ bytes: [UInt8]) throws {
-    do { try handle.write(contentsOf: bytes) } catch {
-      throw failure("\(name): \(error.localizedDescription)")
+    if descriptor == STDOUT_FILENO {
+      Results.write(bytes)
+    } else if let error = StreamWriter.write(bytes, to: descriptor) {
+      throw failure("\(name): \(describe(error.rawValue))")
     }
   }
 }

@@ -9,7 +9,7 @@ struct StatsCommand: ParsableCommand {
     commandName: "stats", abstract: "Show the pin, bio and device statistics of a mount.")
 
   @Argument(help: "The mounted directory.", completion: .directory)
-  var mountpoint: String
+  var mountpoint: SystemPath
 
   @Option(
     help: ArgumentHelp(
@@ -23,7 +23,7 @@ struct StatsCommand: ParsableCommand {
     if let watch, !(watch > 0 && watch <= 86_400) {
       throw failure("--watch: must be a number of seconds above 0", code: Exit.usage)
     }
-    let mount = MountedControl(mountpoint: mountpoint)
+    let mount = try MountedControl(mountpoint)
     guard let watch else {
       emit(try mount.read(json ? "stats.json" : "stats"))
       return
@@ -31,7 +31,7 @@ struct StatsCommand: ParsableCommand {
     if json {
       while true {
         emit(try mount.read("stats.json"))
-        usleep(UInt32(watch * 1_000_000))
+        pause(watch)
       }
     }
     try follow(mount, every: watch)
@@ -41,7 +41,7 @@ struct StatsCommand: ParsableCommand {
   private func follow(_ mount: MountedControl, every seconds: Double) throws {
     var before = try mount.statistics()
     while true {
-      usleep(UInt32(seconds * 1_000_000))
+      pause(seconds)
       let now = try mount.statistics()
       let old = Dictionary(
         before.map { ($0.name, $0.value) }, uniquingKeysWith: { first, _ in first })
@@ -55,6 +55,11 @@ struct StatsCommand: ParsableCommand {
     }
   }
 
+  private func pause(_ seconds: Double) {
+    let deadline = Deadline(seconds: seconds)
+    while poll(nil, 0, deadline.remainingMilliseconds) < 0 && errno == EINTR {}
+  }
+
   private static func row(_ name: String, _ total: String, _ rate: String) -> String {
     func left(_ text: String, _ width: Int) -> String {
       text + String(repeating: " ", count: max(0, width - text.count))
@@ -63,46 +68,5 @@ struct StatsCommand: ParsableCommand {
       String(repeating: " ", count: max(0, width - text.count)) + text
     }
     return left(name, 34) + right(total, 16) + right(rate, 14) + "\n"
-  }
-}
-
-/// The control directory of a mount, as its users see it.
-struct MountedControl {
-  let mountpoint: String
-
-  /// The text of a control file, or the error that ends the command, after a line that says why.
-  func read(_ name: String) throws -> String {
-    let path = "\(mountpoint)/.extractfs/\(name)"
-    let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
-    if descriptor < 0 { throw explain(errno) }
-    let file = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
-    do {
-      return String(decoding: try file.readToEnd() ?? Data(), as: UTF8.self)
-    } catch {
-      throw failure("\(path): \(error.localizedDescription)")
-    }
-  }
-
-  /// The figures of `stats` in their order.
-  func statistics() throws -> [(name: String, value: Int)] {
-    try read("stats").split(separator: "\n").compactMap { line in
-      let words = line.split(separator: " ")
-      guard words.count == 2, let value = Int(words[1]) else { return nil }
-      return (String(words[0]), value)
-    }
-  }
-
-  private func explain(_ number: Int32) -> ExitCode {
-    switch number {
-    case ENOENT
-    where MountTable.entry(at: absolutePath(mountpoint) ?? mountpoint)?.type
-      == MountTable.fileSystemType:
-      failure("\(mountpoint): the mount has control=off")
-    case ENOENT, ENOTDIR: failure("\(mountpoint): no extractfs is mounted there")
-    case ENOTCONN:
-      failure(
-        "\(mountpoint): the daemon has died; `extractfs umount \(mountpoint)` removes the mount")
-    default: failure(unsafe "\(mountpoint): \(String(cString: strerror(number)))")
-    }
   }
 }

@@ -7,7 +7,8 @@ import Memory
 import TestSupport
 import Testing
 
-/// A few engines that share a device and a write gate, all driven by the test's thread.
+/// A few engines that share a device and their slots, all driven by the test's thread. Every request is given one
+/// file's gate.
 final class EngineFixture {
   static let maxIO = 64 << 10
   static let requests = 6
@@ -20,16 +21,20 @@ final class EngineFixture {
   let ledger: Ledger
   let defects = DefectLog()
   let device: ScriptedDevice
+  let buffers: RequestBuffers
+  let gate: WriteGate
   private(set) var engines: [DirectIOEngine] = []
   private let mail = Mail()
 
   /// Requests that the gate let in, by engine.
   private final class Mail: @unchecked Sendable {
     // Guard of the unchecked Sendable: the test's thread only.
-    var letters: [(engine: Int, request: Int)] = []
+    var letters: [WriteGate.Waiter] = []
   }
 
-  init(device: ScriptedDevice, engineCount: Int = 2) throws {
+  init(
+    device: ScriptedDevice, engineCount: Int = 2, bioCount: Int = DirectIOEngine.defaultBioCount
+  ) throws {
     self.device = device
     let slots = engineCount * Self.requests
     map = MemoryMap(pageCount: 1 + 2 * slots * Self.slotPages, zeroPage: Page(0), hasMemory: true)
@@ -40,60 +45,88 @@ final class EngineFixture {
     counters = CounterSet(count: engineCount)
     ledger = Ledger(lineCount: slots)
     let mail = mail
-    let gate = WriteGate { mail.letters.append((engine: $0.worker, request: $0.request)) }
+    gate = WriteGate { mail.letters.append($0) }
+    buffers = RequestBuffers(
+      requestCount: slots, maxIOBytes: Self.maxIO, blockSize: device.limits.logicalBlockSize,
+      userBase: Self.userBase, pages: map.table,
+      payloadPage: { Page(1 + $0 * Self.slotPages) },
+      bouncePage: { Page(1 + (slots + $0) * Self.slotPages) })
     for worker in 0..<engineCount {
       let context = MemoryContext(
         pages: map.table, user: space.view, kernel: .linear, era: .v8,
         counters: counters.blocks[worker])
       engines.append(
         try DirectIOEngine(
-          worker: worker,
-          buffers: RequestBuffers(
-            requestCount: Self.requests, maxIOBytes: Self.maxIO,
-            blockSize: device.limits.logicalBlockSize, userBase: Self.userBase, pages: map.table,
-            payloadPage: { Page(1 + (worker * Self.requests + $0) * Self.slotPages) },
-            bouncePage: { Page(1 + (slots + worker * Self.requests + $0) * Self.slotPages) }),
-          firstLine: worker * Self.requests, device: device, gate: gate, ledger: ledger,
-          defects: defects, context: context))
+          worker: worker, buffers: buffers, device: device, ledger: ledger, defects: defects,
+          context: context, bioCount: bioCount))
     }
+  }
+
+  /// A gate of another file.
+  func anotherGate() -> WriteGate { WriteGate { [mail] in mail.letters.append($0) } }
+
+  /// The slot that an engine uses for a request of its own count.
+  func slot(engine: Int, _ request: Int) -> Slot { Slot(engine * Self.requests + request) }
+
+  /// Starts a request in a slot of an engine, with the extents of `extents`, or with its own.
+  func start(
+    engine: Int = 0, _ request: Int, _ direct: DirectRequest, extents: [Extent] = [],
+    gate other: WriteGate? = nil
+  ) {
+    let slot = slot(engine: engine, request)
+    buffers[extents: slot].removeAll()
+    for extent in extents { buffers[extents: slot].append(extent) }
+    var direct = direct
+    direct.setGate(other ?? gate)
+    engines[engine].start(slot, direct)
   }
 
   /// The caller's bytes of a request.
   func buffer(engine: Int, request: Int, offset: Int, count: Int) -> UnsafeMutableRawBufferPointer {
     unsafe map.table.memory(
-      at: engines[engine].payloadPage(request), offset: offset, length: count)
+      at: buffers.payloadPage(slot(engine: engine, request)), offset: offset, length: count)
   }
 
   /// Looks once at every engine, and hands on what the gate let in.
+  /// - Parameter releases: whether what finished is released at once.
   /// - Returns: what finished.
-  func turn() -> [(engine: Int, finished: FinishedRequest)] {
-    var result: [(engine: Int, finished: FinishedRequest)] = []
+  func turn(releases: Bool = true) -> [Ended] {
+    var result: [Ended] = []
     for (index, engine) in engines.enumerated() {
       _ = engine.poll()
       while let finished = engine.nextFinished() {
-        engine.release(finished.index)
-        result.append((index, finished))
+        if releases { engine.release(finished.slot) }
+        result.append(
+          Ended(
+            engine: index, request: finished.slot.number - index * Self.requests,
+            error: finished.error, latencyNanoseconds: finished.latencyNanoseconds))
       }
     }
     let letters = mail.letters
     mail.letters = []
-    for letter in letters { engines[letter.engine].resume(letter.request) }
+    for letter in letters { engines[letter.worker].resume(letter.slot) }
     return result
   }
 
   /// Runs one request on the first engine, alone.
-  func result(of request: DirectRequest) -> Errno? {
-    engines[0].start(0, request)
-    var results: [(engine: Int, finished: FinishedRequest)] = []
-    while results.isEmpty { results = turn() }
-    return results[0].finished.error
+  func result(of request: DirectRequest, extents: [Extent] = []) -> Errno? {
+    start(0, request, extents: extents)
+    return finish(1)[0].error
+  }
+
+  /// Turns until so many requests have ended.
+  @discardableResult func finish(_ count: Int) -> [Ended] {
+    var ended: [Ended] = []
+    while ended.count < count { ended += turn() }
+    return ended
   }
 
   /// Runs one request that must succeed, and leave nothing held.
   func transfer(
-    _ request: DirectRequest, sourceLocation: SourceLocation = #_sourceLocation
+    _ request: DirectRequest, extents: [Extent] = [],
+    sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
-    #expect(result(of: request) == nil, sourceLocation: sourceLocation)
+    #expect(result(of: request, extents: extents) == nil, sourceLocation: sourceLocation)
     #expect(isBalanced, "\(defects.lines)", sourceLocation: sourceLocation)
   }
 
@@ -105,6 +138,14 @@ final class EngineFixture {
       && defects.lines.isEmpty && ledger.entries().isEmpty
       && (0..<map.table.count).allSatisfy { map.table.referenceCount(of: Page($0)) == 1 }
   }
+}
+
+/// A request that is through.
+struct Ended {
+  let engine: Int
+  let request: Int
+  let error: Errno?
+  let latencyNanoseconds: Int
 }
 
 extension SeededGenerator {

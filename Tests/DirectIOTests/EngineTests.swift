@@ -91,10 +91,10 @@ struct EngineTests {
           start(next, engine: engine, slot: slot, presentation, fixture, &shadow, &generator)
         }
       }
-      for (engine, finished) in fixture.turn() {
-        let done = try #require(pending[engine][finished.index])
-        pending[engine][finished.index] = nil
-        check(done, engine, finished, fixture, &shadow, mayFail: failureInterval > 0)
+      for ended in fixture.turn() {
+        let done = try #require(pending[ended.engine][ended.request])
+        pending[ended.engine][ended.request] = nil
+        check(done, ended, fixture, &shadow, mayFail: failureInterval > 0)
       }
     }
     #expect(fixture.isBalanced, "seed \(seed): \(fixture.defects.lines)")
@@ -133,10 +133,11 @@ struct EngineTests {
     } else {
       unsafe _ = buffer.initializeMemory(as: UInt8.self, repeating: 0xee)
     }
-    fixture.engines[engine].start(
-      slot,
+    fixture.start(
+      engine: engine, slot,
       DirectRequest(
-        isWrite: next.isWrite, unique: UInt64(next.offset + 1), inode: 2, fileOffset: next.offset,
+        isWrite: next.isWrite, unique: RequestNumber(UInt64(next.offset + 1)), inode: 2,
+        fileOffset: next.offset,
         deviceOffset: next.offset, length: next.length, dataOffset: next.dataOffset,
         shape: RequestShape(
           kind: presentation.kind, cleanup: presentation.cleanup, era: presentation.era,
@@ -145,21 +146,21 @@ struct EngineTests {
   }
 
   private func check(
-    _ done: Pending, _ engine: Int, _ finished: FinishedRequest, _ fixture: EngineFixture,
+    _ done: Pending, _ ended: Ended, _ fixture: EngineFixture,
     _ shadow: inout [UInt8], mayFail: Bool
   ) {
     if mayFail {
-      #expect(finished.error == nil || finished.error == .ioError)
+      #expect(ended.error == nil || ended.error == .ioError)
       // What a failed write left behind is anybody's guess: the device's word counts from here on.
       let range = done.offset..<done.offset + done.length
       shadow.replaceSubrange(range, with: fixture.device.bytes[range])
-      if finished.error != nil { return }
+      if ended.error != nil { return }
     } else {
-      #expect(finished.error == nil)
+      #expect(ended.error == nil)
     }
     if done.isWrite { return }
     let buffer = unsafe fixture.buffer(
-      engine: engine, request: finished.index, offset: done.dataOffset, count: done.length)
+      engine: ended.engine, request: ended.request, offset: done.dataOffset, count: done.length)
     let same = unsafe shadow.withUnsafeBytes { shadow in
       unsafe memcmp(shadow.baseAddress! + done.offset, buffer.baseAddress!, done.length) == 0
     }
@@ -224,13 +225,13 @@ struct WriteGateTests {
   }
 
   private func waiter(_ request: Int, exclusive: Bool) -> WriteGate.Waiter {
-    WriteGate.Waiter(worker: 0, request: request, isExclusive: exclusive)
+    WriteGate.Waiter(worker: 0, slot: Slot(request), isExclusive: exclusive)
   }
 
   @Test("Lets whole-block writes in together, and a partial one alone")
   func sharedAndExclusive() {
     let woken = Woken()
-    let gate = WriteGate { woken.requests.append($0.request) }
+    let gate = WriteGate { woken.requests.append($0.slot.number) }
     #expect(gate.enter(waiter(1, exclusive: false)))
     #expect(gate.enter(waiter(2, exclusive: false)))
     #expect(!gate.enter(waiter(3, exclusive: true)))
@@ -246,7 +247,7 @@ struct WriteGateTests {
   @Test("Does not let newcomers overtake a parked request")
   func fairness() {
     let woken = Woken()
-    let gate = WriteGate { woken.requests.append($0.request) }
+    let gate = WriteGate { woken.requests.append($0.slot.number) }
     #expect(gate.enter(waiter(1, exclusive: false)))
     #expect(!gate.enter(waiter(2, exclusive: true)))
     #expect(!gate.enter(waiter(3, exclusive: false)))

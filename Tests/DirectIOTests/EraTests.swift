@@ -65,10 +65,10 @@ struct EraTests {
     let device = ScriptedDevice(byteCount: 1 << 20, blockSize: 512, seed: 5)
     let fixture = try EngineFixture(device: device)
     for (slot, era) in Era.allCases.enumerated() {
-      fixture.engines[0].start(slot, request(isWrite: false, kind: .ubuf, era: era))
+      fixture.start(slot, request(isWrite: false, kind: .ubuf, era: era))
     }
     // All three are under way: 8 references, 2 times 8 pins.
-    let page = { fixture.engines[0].payloadPage($0) }
+    let page = { fixture.buffers.payloadPage(Slot($0)) }
     #expect(fixture.map.table.referenceCount(of: page(0)) == 2)
     #expect(fixture.map.table.referenceCount(of: page(1)) == 1025)
     #expect(fixture.map.table.referenceCount(of: page(2)) == 1025)

@@ -117,12 +117,12 @@ struct PassThroughTests {
   func gate() throws {
     let fixture = try fixture(Mapping.all[0])
     let engine = fixture.engines[0]
-    engine.start(
+    fixture.start(
       0,
       DirectRequest(
         isWrite: true, unique: 1, inode: 2, fileOffset: 100, deviceOffset: 100, length: 50,
         dataOffset: 0, shape: RequestShape()))
-    engine.start(1, request(Mapping.all[0], isWrite: true, era: .v8))
+    fixture.start(1, request(Mapping.all[0], isWrite: true, era: .v8))
     #expect(engine.hasParkedRequests)
     var ended = 0
     while ended < 2 { ended += fixture.turn().count }

@@ -33,7 +33,7 @@ struct ZeroingTests {
     let fixture = try fixture()
     for slot in 0..<4 {
       fill(fixture, slot, 512, with: 7)
-      fixture.engines[0].start(slot, write(at: slot * 8192 + 1024, 512, era: era))
+      fixture.start(slot, write(at: slot * 8192 + 1024, 512, era: era))
     }
     // The first has the gate alone: zeroes before and behind it are on their way.
     let zero = try #require(fixture.map.table.zeroPage)
@@ -100,7 +100,7 @@ struct ZeroingTests {
       let (engine, slot) = (sector % 2, sector / 2)
       let buffer = unsafe fixture.buffer(engine: engine, request: slot, offset: 0, count: 512)
       _ = unsafe buffer.initializeMemory(as: UInt8.self, repeating: UInt8(sector + 1))
-      fixture.engines[engine].start(slot, write(at: sector * 512, 512))
+      fixture.start(engine: engine, slot, write(at: sector * 512, 512))
     }
     var ended = 0
     while ended < 8 { ended += fixture.turn().count }
@@ -126,7 +126,9 @@ struct ZeroingTests {
     #expect(off.counters.sum(.simZeroPageUses) == 0 && off.device.transfers == 1)
     let known = try fixture()
     known.device.written = nil
-    try known.transfer(write(at: 512, 512, zeroing: .fresh(blockBytes: 4096)))
+    var request = write(at: 512, 512, zeroing: .typed(blockBytes: 4096))
+    request.extent = Extent(deviceOffset: 512, byteCount: 512, kind: .new)
+    try known.transfer(request)
     #expect(known.counters.sum(.simZeroPageUses) == 2 && known.device.transfers == 3)
   }
 }

@@ -24,13 +24,13 @@ extension EndToEnd {
 
     @Test(
       "asks a bio for both flags in one instruction",
-      .enabled(if: release != nil, "needs a release build"))
+      .enabled(if: release != nil, "needs a release build"), .needs(.disassembler))
     func flags() throws {
       let result = try inspect(try #require(Self.release)).checked()
       #expect(result.output.hasSuffix("one test of both flags, one branch\n"))
     }
 
-    @Test("is told from code that is not optimised")
+    @Test("is told from code that is not optimised", .needs(.disassembler))
     func canary() throws {
       let tests = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
       let plain = URL(filePath: tests).deletingLastPathComponent().appending(path: "extractfs").path

@@ -1,6 +1,7 @@
 // What is refused, and that a refusal changes nothing.
 
 import Foundation
+import Memory
 import TestSupport
 import Testing
 

@@ -1,6 +1,7 @@
 // What remains when the daemon dies, and how it ends when asked to.
 
 import Foundation
+import Memory
 import Synchronization
 import TestSupport
 import Testing

@@ -1,6 +1,7 @@
 // One mount under the rules before the series, of the series, and as merged.
 
 import Foundation
+import Memory
 import TestSupport
 import Testing
 

@@ -1,6 +1,7 @@
 // A frozen mount: writes wait, everything else goes on, and it can always be thawed.
 
 import Foundation
+import Memory
 import TestSupport
 import Testing
 

@@ -15,7 +15,8 @@ struct AttentionTests {
   @Test("is never paid where spin is 0")
   func isOff() {
     let pulses = Pulses(workerCount: 2)
-    var attention = Attention(worker: 0, pulses: pulses, maximumNanoseconds: 0)
+    let windows = Pulses(workerCount: 2)
+    var attention = Attention(worker: 0, pulses: pulses, windows: windows, maximumNanoseconds: 0)
     attention.noteWork()
     pulses.beat(1, at: monotonicNanoseconds())
     #expect(!attention.isPaid)
@@ -25,8 +26,10 @@ struct AttentionTests {
   @Test("is paid after a request that came soon, and by the neighbour too")
   func keepsCompany() {
     let pulses = Pulses(workerCount: 2)
-    var first = Attention(worker: 0, pulses: pulses, maximumNanoseconds: Self.forever)
-    let second = Attention(worker: 1, pulses: pulses, maximumNanoseconds: 1 << 40)
+    let windows = Pulses(workerCount: 2)
+    var first = Attention(
+      worker: 0, pulses: pulses, windows: windows, maximumNanoseconds: Self.forever)
+    let second = Attention(worker: 1, pulses: pulses, windows: windows, maximumNanoseconds: 1 << 40)
     pulses.beat(0, at: 0)
     first.noteIdle()
     first.noteWork()
@@ -38,8 +41,9 @@ struct AttentionTests {
   @Test("is each worker's own where there are many")
   func isOwnAmongMany() {
     let pulses = Pulses(workerCount: 3)
-    var first = Attention(worker: 0, pulses: pulses, maximumNanoseconds: 1 << 40)
-    let second = Attention(worker: 1, pulses: pulses, maximumNanoseconds: 1)
+    let windows = Pulses(workerCount: 3)
+    var first = Attention(worker: 0, pulses: pulses, windows: windows, maximumNanoseconds: 1 << 40)
+    let second = Attention(worker: 1, pulses: pulses, windows: windows, maximumNanoseconds: 1)
     first.noteWork()
     #expect(first.isPaid)
     #expect(!second.isPaid)
@@ -48,7 +52,9 @@ struct AttentionTests {
   @Test("ends at once with news")
   func endsWithNews() {
     let pulses = Pulses(workerCount: 1)
-    let attention = Attention(worker: 0, pulses: pulses, maximumNanoseconds: Self.forever)
+    let windows = Pulses(workerCount: 1)
+    let attention = Attention(
+      worker: 0, pulses: pulses, windows: windows, maximumNanoseconds: Self.forever)
     var looks = 0
     let found = attention.lookAround {
       looks += 1
@@ -60,7 +66,8 @@ struct AttentionTests {
   @Test("ends without news when the last request is too long ago")
   func endsWithoutNews() {
     let pulses = Pulses(workerCount: 1)
-    let attention = Attention(worker: 0, pulses: pulses, maximumNanoseconds: 1)
+    let windows = Pulses(workerCount: 1)
+    let attention = Attention(worker: 0, pulses: pulses, windows: windows, maximumNanoseconds: 1)
     #expect(!attention.lookAround { false })
   }
 }
@@ -94,7 +101,7 @@ extension AnswerRouteTests {
     let worker = unsafe unsafeBitCast(standIn, to: Worker.self)
     defer { CurrentThread.route = .none }
     for number: Int32 in [0, 1, 7, .max - 1, .max] {
-      CurrentThread.route = AnswerRoute(slot: Int(number), of: worker)
+      CurrentThread.route = AnswerRoute(slot: Slot(Int(number)), of: worker)
       let bySlot = CurrentThread.route
       #expect(bySlot.slot == number && bySlot.descriptor == -1)
       #expect(unsafe bySlot.worker === worker)

@@ -1,5 +1,6 @@
 // Letters between threads: none is lost, none comes twice, and the worker is woken.
 
+import DirectIO
 import Glibc
 import Synchronization
 import TestSupport
@@ -20,7 +21,7 @@ struct MailboxTests {
         while sent < letters {
           // Now one, now a few at once.
           let count = min(1 + sent % 3, letters - sent)
-          mailbox.post((0..<count).map { .serve(poster * letters + sent + $0) })
+          mailbox.post((0..<count).map { .serve(Slot(poster * letters + sent + $0)) })
           sent += count
         }
       }
@@ -33,8 +34,8 @@ struct MailboxTests {
           Issue.record("a letter of another kind came")
           return
         }
-        #expect(!seen[slot], "letter \(slot) came twice")
-        seen[slot] = true
+        #expect(!seen[slot.number], "letter \(slot) came twice")
+        seen[slot.number] = true
         left -= 1
       }
     }
@@ -69,9 +70,11 @@ struct MailboxTests {
       for _ in 0..<rounds { here.post((try? Self.awaitLetters(in: there)) ?? []) }
     }
     for round in 0..<rounds {
-      there.post(.commit(round))
+      there.post(.commit(Slot(round)))
       let answer = try Self.awaitLetters(in: here)
-      guard answer.count == 1, case .commit(round)? = answer.first else {
+      guard answer.count == 1, case .commit(let slot)? = answer.first,
+        slot.number == round
+      else {
         Issue.record("round \(round) was answered with \(answer)")
         return
       }

@@ -1,6 +1,7 @@
 // Memory that direct I/O accepts: aligned to a page, owned by one thread.
 
 import Glibc
+import Memory
 
 /// Bytes that begin on a page boundary, as O_DIRECT wants them.
 @safe public final class AlignedBuffer {

@@ -16,14 +16,18 @@ public enum Feature: String, CaseIterable, Sendable {
   /// Direct I/O in the directory where tests keep their files.
   case directIO = "O_DIRECT on the temporary directory"
   /// A filesystem there for which the kernel pins pages: ext4, XFS, Btrfs or an overlay of these, not
-  /// tmpfs.
-  case pinningFilesystem = "ext4, XFS or Btrfs below the temporary directory"
+  /// tmpfs, and a kernel that does so for a file's direct I/O (v6.5); before, it took references.
+  case pinningFilesystem = "pins for direct I/O below the temporary directory (ext4, XFS, Btrfs)"
   /// The rights of root, for chattr, drop_caches and stat_refresh.
   case root
   /// A filesystem in memory.
   case memoryFilesystem = "tmpfs on /dev/shm"
   /// FUSE over io_uring, switched on. A kernel that cannot have it lacks nothing.
   case fuseRing = "FUSE over io_uring (enable_uring of the fuse module)"
+  /// What examples in C are compiled with.
+  case compiler = "a C compiler (cc)"
+  /// What shows the code of an executable.
+  case disassembler = "binutils' objdump"
   /// Kernel counters of pinned pages, which root may refresh.
   case pinCounters = "nr_foll_pin_acquired in /proc/vmstat"
 
@@ -40,6 +44,8 @@ public enum Feature: String, CaseIterable, Sendable {
     case .directIO: Self.directIOWorks
     case .pinningFilesystem: Self.filesystemPins
     case .root: geteuid() == 0
+    case .compiler: Self.inPath("cc")
+    case .disassembler: Self.inPath("objdump")
     case .memoryFilesystem: Self.typeOfFilesystem(memoryDirectory) == "tmpfs"
     case .fuseRing: Self.fuseRingState == .on
     case .pinCounters:
@@ -73,6 +79,19 @@ public enum Feature: String, CaseIterable, Sendable {
   /// Whether every machine where nothing may be skipped has it.
   public var isExpected: Bool { self != .fuseRing || Self.fuseRingState != .unknown }
 
+  /// Whether the kernel pins the pages of a program that does direct I/O on a FUSE mount.
+  ///
+  /// It does since it takes them by `iov_iter_extract_pages()` (fuse_get_user_pages(), fs/fuse/file.c, v6.9);
+  /// before that it took references, which nothing counts. So it is tried, on a mount whose daemon
+  /// transfers nothing and pins nothing itself.
+  /// - Throws: what a mount or the counters throw, where the machine has none.
+  public static func clientIsPinned() throws -> Bool {
+    let buffer = AlignedBuffer(count: 1 << 20)
+    return try withMount(options: "backend=null", imageSizeBytes: buffer.count) { mount in
+      try everyReadPins(OpenFile(mount.disk, .direct), into: buffer)
+    }
+  }
+
   private static func inPath(_ program: String) -> Bool {
     let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
     return path.split(separator: ":").contains { mayAccess("\($0)/\(program)", X_OK) }
@@ -88,8 +107,31 @@ public enum Feature: String, CaseIterable, Sendable {
 
   private static let filesystemPins: Bool = {
     let name = typeOfFilesystem(scratchDirectory)
-    return ["ext2/ext3", "xfs", "btrfs", "overlayfs"].contains(name)
+    return ["ext2/ext3", "xfs", "btrfs", "overlayfs"].contains(name) && (try? filePins()) ?? true
   }()
+
+  /// Whether the kernel's counters see the pages of direct reads of a file.
+  /// - Throws: what the counters throw, where they cannot be read.
+  private static func filePins() throws -> Bool {
+    try withTemporaryDirectory { directory in
+      let buffer = AlignedBuffer(count: 1 << 20)
+      let path = directory.appending(path: "probe").path
+      // Real blocks: a hole is read without touching the device.
+      let file = try OpenFile(path, [.write, .create])
+      try file.write(from: buffer, count: buffer.count, at: 0)
+      try file.synchronize()
+      return try everyReadPins(OpenFile(path, .direct), into: buffer)
+    }
+  }
+
+  /// Whether each of three direct reads pins the whole buffer; others may pin meanwhile as well.
+  private static func everyReadPins(_ file: OpenFile, into buffer: AlignedBuffer) throws -> Bool {
+    try (0..<3).allSatisfy { _ in
+      let before = try KernelPins.read()
+      try file.read(into: buffer, count: buffer.count, at: 0)
+      return try KernelPins.read().acquired - before.acquired >= buffer.count / 4096
+    }
+  }
 
   /// The name that stat(1) has for it.
   private static func typeOfFilesystem(_ directory: URL) -> String {

@@ -4,6 +4,7 @@
 // plainest way, to a plain file. Everything follows from one seed, which a failure reports.
 
 import Glibc
+import Memory
 
 /// A run of random operations on a file, checked against a plain file.
 public struct RandomOperations: Sendable {

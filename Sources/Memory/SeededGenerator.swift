@@ -1,4 +1,4 @@
-// Randomness that a seed repeats, so that a failure can be replayed.
+// Randomness that a seed repeats, so that a run can be replayed.
 
 /// The SplitMix64 generator: small, fast, and the same everywhere.
 public struct SeededGenerator: RandomNumberGenerator, Sendable {

@@ -1,0 +1,243 @@
+// Requests about open files and directories, but for the data itself.
+
+import CFuse3
+import CSystem
+import Glibc
+import Memory
+import Volumes
+
+/// Bits of `open_flags` of FUSE_OPEN's answer; include/uapi/linux/fuse.h.
+enum OpenFlags {
+  /// `FOPEN_DIRECT_IO`.
+  static let directIO: UInt32 = 1 << 0
+  /// `FOPEN_KEEP_CACHE`.
+  static let keepCache: UInt32 = 1 << 1
+  /// `FOPEN_PARALLEL_DIRECT_WRITES`: newer than libfuse 3.14's `fuse_file_info`, so the answer is made here.
+  static let parallelDirectWrites: UInt32 = 1 << 6
+  /// For files of the volume. Nobody else changes them, so what the kernel has cached stays right from one open to the
+  /// next; without that, an open would first write changed pages back and so wait while the mount is frozen.
+  static let ofVolume = parallelDirectWrites | keepCache
+}
+
+extension Server {
+  // MARK: Opening and closing
+
+  /// FUSE_OPEN.
+  func open(_ inode: UInt64, flags: Int32, _ request: fuse_req_t) {
+    if ControlDirectory.owns(inode) {
+      unsafe attempt(request) { () throws(Errno) in unsafe try openControl(inode, flags, request) }
+      return
+    }
+    let caller = unsafe Caller(of: request)
+    unsafe onVolume(request) { [self] request throws(Errno) in
+      if try volume.attributes(of: inode).type == .directory { throw .isDirectory }
+      let handle = try openVolumeFile(inode, flags: flags, by: caller)
+      unsafe replyOpen(handle, flags: OpenFlags.ofVolume, request)
+    }
+  }
+
+  /// A control file that is read goes through the kernel's cache, so that reading pins nobody's pages. One that is both
+  /// written and read must bring each reply anew.
+  private func openControl(_ node: UInt64, _ flags: Int32, _ request: fuse_req_t) throws(Errno) {
+    let access = flags & O_ACCMODE
+    if access != O_RDONLY, try control.file(node).accept == nil { throw .accessDenied }
+    _ = try control.text(node)
+    unsafe replyOpen(0, flags: access == O_RDWR ? OpenFlags.directIO : 0, request)
+  }
+
+  /// Opens a file of the volume.
+  /// - Returns: what the kernel is to call it by.
+  func openVolumeFile(
+    _ inode: UInt64, flags: Int32, by caller: Caller
+  ) throws(Errno) -> UInt64 {
+    let writes = flags & O_ACCMODE != O_RDONLY
+    if writes && configuration.isReadOnly { throw .readOnlyFileSystem }
+    let handle = try volume.open(inode, flags: flags, by: caller)
+    return openFiles.open(inode, volumeHandle: handle, isWritable: writes)
+  }
+
+  /// FUSE_OPENDIR.
+  func openDirectory(_ inode: UInt64, _ request: fuse_req_t) {
+    if ControlDirectory.owns(inode) {
+      unsafe replyOpen(0, flags: 0, request)
+      return
+    }
+    let caller = unsafe Caller(of: request)
+    unsafe onVolume(request) { [self] request throws(Errno) in
+      let handle = try volume.open(inode, flags: O_RDONLY | O_DIRECTORY, by: caller)
+      unsafe replyOpen(
+        openFiles.open(inode, volumeHandle: handle, isWritable: false), flags: 0, request)
+    }
+  }
+
+  private func replyOpen(_ handle: UInt64, flags: UInt32, _ request: fuse_req_t) {
+    var answer = fuse_open_out(fh: handle, open_flags: flags, padding: 0)
+    unsafe fuse_reply_buf(request, &answer, MemoryLayout<fuse_open_out>.size)
+  }
+
+  /// FUSE_RELEASE and FUSE_RELEASEDIR.
+  func closeFile(_ inode: UInt64, handle: UInt64, _ request: fuse_req_t) {
+    if ControlDirectory.owns(inode) {
+      unsafe fuse_reply_err(request, 0)
+      return
+    }
+    unsafe onVolume(request) { [self] request throws(Errno) in
+      volume.close(inode, handle: openFiles.close(handle))
+      unsafe fuse_reply_err(request, 0)
+    }
+  }
+
+  // MARK: Listing
+
+  /// Places in a listing: `.`, `..`, the control directory where it is visible, then the volume's own cookies.
+  private enum ListingPlace {
+    static let parent = 1
+    static let control = 2
+    static let volume = 3
+  }
+
+  /// FUSE_READDIR and FUSE_READDIRPLUS: `offset` is the place behind the last entry that was given.
+  func list(
+    _ inode: UInt64, handle: UInt64, room: Int, from offset: Int, withAttributes: Bool,
+    _ request: fuse_req_t
+  ) {
+    unsafe onVolume(request) { [self] request throws(Errno) in
+      var listing = Listing(room: room, withAttributes: withAttributes)
+      var isFull = false
+      func add(_ name: FileName, _ inode: UInt64, _ type: FileType, next: Int) {
+        if !isFull {
+          isFull = unsafe !listing.add(name, VolumeEntry(stub(inode, type)), 0, next: next, request)
+        }
+      }
+      if offset < ListingPlace.parent {
+        add(FileName("."), inode, .directory, next: ListingPlace.parent)
+      }
+      if offset < ListingPlace.control {
+        let parent =
+          ControlDirectory.owns(inode) ? UInt64(FUSE_ROOT_ID) : try volume.parent(of: inode)
+        add(FileName(".."), parent, .directory, next: ListingPlace.control)
+      }
+      if offset < ListingPlace.volume && inode == UInt64(FUSE_ROOT_ID)
+        && control.visibility == .visible
+      {
+        add(ControlDirectory.name, ControlDirectory.inode, .directory, next: ListingPlace.volume)
+      }
+      if !isFull {
+        let cookie = UInt64(max(0, offset - ListingPlace.volume))
+        let entries = try gather(inode, handle: handle, from: cookie, room: room)
+        unsafe addEntries(entries, of: inode, to: &listing, withAttributes, request)
+      }
+      unsafe listing.reply(request)
+    }
+  }
+
+  /// As many entries as may fit; the volume's lock is not held while they are described.
+  private func gather(
+    _ inode: UInt64, handle: UInt64, from cookie: UInt64, room: Int
+  ) throws(Errno) -> [DirectoryEntry] {
+    let limit = room / 32 + 1
+    var entries: [DirectoryEntry] = []
+    let take: (DirectoryEntry) -> Bool = { entry in
+      if entries.count >= limit { return false }
+      entries.append(entry)
+      return true
+    }
+    if ControlDirectory.owns(inode) {
+      control.list(from: cookie, take)
+    } else {
+      let file = OpenFile.behind(handle)
+      try volume.list(inode, handle: file.volumeHandle, from: cookie, take)
+    }
+    return entries
+  }
+
+  private func addEntries(
+    _ entries: [DirectoryEntry], of inode: UInt64, to listing: inout Listing,
+    _ withAttributes: Bool, _ request: fuse_req_t
+  ) {
+    let looksUp = withAttributes && !ControlDirectory.owns(inode)
+    for entry in entries {
+      let next = Int(clamping: entry.cookie) + ListingPlace.volume
+      var described = VolumeEntry(stub(entry.inode, entry.type))
+      var node: UInt64 = 0
+      if looksUp {
+        do throws(Errno) {
+          described = try volume.lookup(entry.name, in: inode)
+          node = described.attributes.inode
+        } catch {
+          // It has gone since, or cannot be described: then the kernel looks it up by itself.
+        }
+      }
+      if unsafe !listing.add(entry.name, described, node, next: next, request) {
+        if node != 0 { forget(node, lookups: 1) }
+        return
+      }
+    }
+  }
+
+  /// What a listing without attributes tells of an inode.
+  private func stub(_ inode: UInt64, _ type: FileType) -> FileAttributes {
+    FileAttributes(
+      inode: inode, type: type, permissions: 0, user: 0, group: 0, size: 0,
+      time: Timestamp(seconds: 0, nanoseconds: 0))
+  }
+
+  // MARK: Finding data
+
+  /// FUSE_LSEEK with SEEK_DATA or SEEK_HOLE.
+  ///
+  /// What was written through a mapping is in the kernel's pages until it writes them back; only then has the volume
+  /// data there. Where somebody may have such a mapping, the kernel is told to write back and forget those pages first.
+  func seek(_ inode: UInt64, offset: Int, whence: Int32, _ request: fuse_req_t) {
+    if ControlDirectory.owns(inode) {
+      unsafe fuse_reply_err(request, EINVAL)
+      return
+    }
+    let isMapped = openFiles.mayBeMapped(inode)
+    unsafe onInvalidationQueue(request) { [self] request throws(Errno) in
+      if isMapped { try dropCached(inode, offset: offset, byteCount: 0) }
+      unsafe fuse_reply_lseek(request, try volume.seek(inode, offset: offset, whence: whence))
+    }
+  }
+}
+
+/// The answer to a READDIR under construction.
+@safe private struct Listing: ~Copyable {
+  private let bytes: UnsafeMutableBufferPointer<CChar>
+  private let withAttributes: Bool
+  private var used = 0
+
+  init(room: Int, withAttributes: Bool) {
+    unsafe bytes = .allocate(capacity: max(room, 1))
+    self.withAttributes = withAttributes
+  }
+
+  deinit { unsafe bytes.deallocate() }
+
+  /// Adds an entry.
+  /// - Parameter node: 0 for an entry that was not looked up.
+  /// - Returns: false if there is no more room.
+  mutating func add(
+    _ name: FileName, _ entry: VolumeEntry, _ node: UInt64, next: Int, _ request: fuse_req_t
+  ) -> Bool {
+    let room = unsafe bytes.count - used
+    let text = name.bytes.map { CChar(bitPattern: $0) } + [0]
+    var needed = 0
+    if withAttributes {
+      var parameters = fuse_entry_param(node, entry, nameSeconds: node == 0 ? 0 : 3600)
+      needed = unsafe fuse_add_direntry_plus(
+        request, bytes.baseAddress! + used, room, text, &parameters, off_t(next))
+    } else {
+      var attributes = stat()
+      attributes.st_ino = UInt(entry.attributes.inode)
+      attributes.st_mode = entry.attributes.type.rawValue
+      needed = unsafe fuse_add_direntry(
+        request, bytes.baseAddress! + used, room, text, &attributes, off_t(next))
+    }
+    if needed > room { return false }
+    used += needed
+    return true
+  }
+
+  func reply(_ request: fuse_req_t) { unsafe fuse_reply_buf(request, bytes.baseAddress, used) }
+}

@@ -7,20 +7,12 @@ import Synchronization
 
 /// A number of each worker's that the others read, as when it last did something. Two cache lines for each.
 final class Pulses: Sendable {
-  private struct Cell: ~Copyable {
-    let value = Atomic<Int>(0)
-    // Two cache lines, since they are fetched in pairs.
-    private let padding:
-      (Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int) =
-        (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-  }
-
-  private let cells: FixedTable<Cell>
+  private let cells: FixedTable<PaddedNumber>
 
   /// Workers.
   var workerCount: Int { cells.count }
 
-  init(workerCount: Int) { cells = FixedTable(count: workerCount) { _ in Cell() } }
+  init(workerCount: Int) { cells = FixedTable(count: workerCount) { _ in PaddedNumber() } }
 
   /// Sets a worker's number; its own thread alone does.
   func beat(_ worker: Int, at number: Int) {

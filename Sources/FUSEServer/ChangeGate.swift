@@ -11,21 +11,13 @@ import Synchronization
 ///
 /// Kernel: `sb_start_write()` and `freeze_super()`, fs/super.c, v6.6, which count per CPU in the same way.
 final class ChangeGate: Sendable {
-  private struct Lane: ~Copyable {
-    let count = Atomic<Int>(0)
-    // Two cache lines, since they are fetched in pairs.
-    private let padding:
-      (Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int) =
-        (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-  }
-
-  private let lanes: FixedTable<Lane>
+  private let lanes: FixedTable<PaddedNumber>
   private let closed = Atomic<Bool>(false)
   private let whenEmpty = Guarded<(@Sendable (_ isClosed: Bool) -> Void)?>(nil)
 
   /// Makes an open gate.
   /// - Parameter laneCount: threads that bring changes.
-  init(laneCount: Int) { lanes = FixedTable(count: laneCount) { _ in Lane() } }
+  init(laneCount: Int) { lanes = FixedTable(count: laneCount) { _ in PaddedNumber() } }
 
   /// Whether changes are held back; one relaxed load.
   var isClosed: Bool { closed.load(ordering: .relaxed) }
@@ -33,7 +25,7 @@ final class ChangeGate: Sendable {
   /// Counts a change in, unless the gate is closed.
   /// - Returns: whether it is in; then `leave` is owed, with the same lane.
   func enter(lane: Int) -> Bool {
-    lanes[lane].count.wrappingAdd(1, ordering: .sequentiallyConsistent)
+    lanes[lane].value.wrappingAdd(1, ordering: .sequentiallyConsistent)
     if !closed.load(ordering: .sequentiallyConsistent) { return true }
     leave(lane: lane)
     return false
@@ -41,7 +33,7 @@ final class ChangeGate: Sendable {
 
   /// Counts a change out.
   func leave(lane: Int) {
-    lanes[lane].count.wrappingSubtract(1, ordering: .sequentiallyConsistent)
+    lanes[lane].value.wrappingSubtract(1, ordering: .sequentiallyConsistent)
     if closed.load(ordering: .sequentiallyConsistent) { noteLeft() }
   }
 
@@ -80,7 +72,7 @@ final class ChangeGate: Sendable {
     let action = whenEmpty.withLock { waiting -> (@Sendable (Bool) -> Void)? in
       if waiting == nil || !closed.load(ordering: .sequentiallyConsistent) { return nil }
       for index in 0..<lanes.count
-      where lanes[index].count.load(ordering: .sequentiallyConsistent) != 0 { return nil }
+      where lanes[index].value.load(ordering: .sequentiallyConsistent) != 0 { return nil }
       defer { waiting = nil }
       return waiting
     }

@@ -105,9 +105,6 @@ public final class ControlDirectory: Sendable {
     nodes.withLock { _ = $0.byNumber.removeValue(forKey: node) }
   }
 
-  /// Nodes that the kernel has.
-  public var nodeCount: Int { nodes.withLock { $0.byNumber.count } }
-
   private func node(_ number: UInt64) throws(Errno) -> Node {
     guard let node = nodes.withLock({ $0.byNumber[number] }) else { throw .noSuchFile }
     return node

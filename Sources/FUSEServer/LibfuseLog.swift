@@ -28,9 +28,6 @@ enum LibfuseLog {
     }
   }
 
-  /// Writes a line of our own among libfuse's, for `-d`.
-  static func debug(_ text: String) { _ = unsafe Glibc.write(STDERR_FILENO, text, text.utf8.count) }
-
   /// The newest message, or nil.
   static var lastLine: String? { lines.withLock { $0.last } }
 }

@@ -282,9 +282,10 @@ extension Worker {
 
   /// A line for `-d`, beside libfuse's own of all other requests.
   private func trace(_ request: DataRequest, _ outcome: String) {
-    LibfuseLog.debug(
+    StreamWriter.log(
       "unique: \(request.unique), opcode: \(request.isWrite ? "WRITE" : "READ"), nodeid: \(request.inode), "
-        + "offset: \(request.offset), size: \(request.length)\(outcome)\n")
+        + "offset: \(request.offset), size: \(request.length)\(outcome)\n",
+      to: STDERR_FILENO)
   }
 
   // MARK: The volume's queue

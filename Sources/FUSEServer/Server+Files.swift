@@ -12,11 +12,14 @@ enum OpenFlags {
   static let directIO: UInt32 = 1 << 0
   /// `FOPEN_KEEP_CACHE`.
   static let keepCache: UInt32 = 1 << 1
+  /// `FOPEN_NOFLUSH`. Without it Linux 6.1 takes the inode's lock at every close(2), and waits for a write that a freeze
+  /// holds. Nothing is lost: pages are changed through mappings only, and the end of a mapping writes them back.
+  static let noFlush: UInt32 = 1 << 5
   /// `FOPEN_PARALLEL_DIRECT_WRITES`: newer than libfuse 3.14's `fuse_file_info`, so the answer is made here.
   static let parallelDirectWrites: UInt32 = 1 << 6
   /// For files of the volume. Nobody else changes them, so what the kernel has cached stays right from one open to the
   /// next; without that, an open would first write changed pages back and so wait while the mount is frozen.
-  static let ofVolume = parallelDirectWrites | keepCache
+  static let ofVolume = parallelDirectWrites | keepCache | noFlush
 }
 
 extension Server {

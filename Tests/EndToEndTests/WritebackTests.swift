@@ -49,6 +49,7 @@ extension EndToEnd {
     ) throws {
       try withMount(options: options, imageSizeBytes: 32 << 20, limitSeconds: 60) { mount in
         try FuseConnection.of(mount) { connection in
+          try connection.keepDirtyPages()
           let disk = try OpenFile(mount.disk, .write)
           try mount.control("freeze")
           try body(mount, disk, connection)

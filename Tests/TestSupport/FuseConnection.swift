@@ -31,6 +31,19 @@ public struct FuseConnection {
     }
   }
 
+  /// Has the kernel keep changed pages for some time, however little memory there is.
+  ///
+  /// A mount of FUSE may have few of them by default, and the kernel then writes back while a program still changes. Who
+  /// changes a page that is on its way waits with its process's address space locked: up to Linux 6.3 all other threads
+  /// of the process may wait with it, also the one that was to ask for a thaw.
+  public func keepDirtyPages() throws {
+    let pages = URL(filePath: "/sys/class/bdi/0:\(directory.lastPathComponent)")
+    // In per cent. FUSE begins with a most of 1, and the least cannot be more.
+    for (name, share) in [("max_ratio", 50), ("min_ratio", 20)] {
+      try Data("\(share)\n".utf8).write(to: pages.appending(path: name))
+    }
+  }
+
   /// Runs `body` with a mount's connection; needs root, which alone may mount the control filesystem.
   public static func of<Result>(
     _ mount: Mount, _ body: (FuseConnection) throws -> Result

@@ -44,14 +44,14 @@ extension RequestShape {
   /// The engine then copies such a request through its bounce buffer, so that data is right in every era.
   ///
   /// Kernel: `iov_iter_get_pages2()`, lib/iov_iter.c, v6.4, which knows no `kvec`.
-  var refusesKernelMemory: Bool { era == .get && cleanup == .auto && kind == .kvec }
+  var refusesKernelMemory: Bool { era.referencesUserPages && cleanup == .auto && kind == .kvec }
 
   /// What is taken on the pages: before the series a reference on those of a `bvec`, too.
   ///
   /// Differs: Linux 5.12 to 6.4 had stopped taking it where a bio shares the iterator's table
   /// (`bio_iov_bvec_set()`); here the era is that of `iov_iter_get_pages2()` for every kind, so that kinds compare.
   var policy: CleanupPolicy {
-    era == .get && cleanup == .auto && kind == .bvec ? .get : cleanup
+    era.referencesUserPages && cleanup == .auto && kind == .bvec ? .get : cleanup
   }
 }
 

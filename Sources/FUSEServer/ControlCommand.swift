@@ -108,6 +108,7 @@ enum ControlCommand {
                           get     before the series: a reference on every page;
                                   kvec cannot be held and is copied
                           merged  as v8, but the zero page is never pinned
+                          6.12, 6.18, 7.3  those kernels; auto: the running one
     set bug=NAME          a bug of the model, to see the ledger      set bug=none
                           name it: release-one-short, double-release,
                           ref-instead-of-pin, merge-keeps-pin; none
@@ -155,7 +156,8 @@ public enum ShapeOption {
   /// An era by its name.
   public static func era(_ text: String) throws(ShapeOptionError) -> Era {
     if let era = Era(rawValue: text) { return era }
-    throw ShapeOptionError(message: "era=\(text): use one of v8, get, merged")
+    throw ShapeOptionError(
+      message: "era=\(text): use one of \(Era.names.joined(separator: ", "))")
   }
 
   /// Bugs that a mount can be given, by name: those of extraction, bios and release.

@@ -54,7 +54,8 @@ let package = Package(
       name: "Conformance", dependencies: ["DirectCall", "Block", "IOVector", "Memory"],
       swiftSettings: strict),
     .target(
-      name: "Labs", dependencies: ["DirectIO", "Devices", "Block", "IOVector", "Memory"],
+      name: "Labs",
+      dependencies: ["DirectCall", "DirectIO", "Devices", "Block", "IOVector", "Memory"],
       swiftSettings: strict),
     .target(
       name: "CoreBench", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),

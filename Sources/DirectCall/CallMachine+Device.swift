@@ -28,6 +28,7 @@ extension CallMachine {
   mutating func finishBuffered(_ iterator: IOVIter) -> Int {
     var iterator = iterator
     var done = 0
+    record.triedPageCache = true
     while iterator.count > 0, let range = iterator.nextUserRange {
       let wanted = min(range.byteCount, iterator.count)
       let copied = memory.copyableBytes(

@@ -74,14 +74,16 @@ extension CallMachine {
       &iterator, maxBytes: Int(UInt32.max) - bio.byteCount, maxPages: room, mode: mode,
       into: &fill.lookups)
     var size = found.byteCount
+    var kept = 0
     if rules.contains(.trimsEachExtraction) {
       let rest = size & blockMask
       iterator.revert(by: rest)
       size -= rest
+      if rest > 0 && call.bugs.contains(.trimKeepsPin) { kept = 1 }
     }
     let used = size == 0 ? 0 : pageCount(covering: found.offset + size)
     add(found, size: size, to: &bio)
-    release(found.pages[used...])
+    release(found.pages[used...].dropFirst(kept))
     if size == 0 { throw .badAddress }
   }
 

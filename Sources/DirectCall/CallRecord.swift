@@ -102,6 +102,8 @@ public struct CallRecord: Sendable {
   public var serverRequests: [(isWrite: Bool, offset: Int, byteCount: Int)] = []
   /// Pages that vmsplice(2) or a registration took before, and what they gave: bytes.
   public var bytesInPipe: Int?
+  /// Whether the page cache was asked for what direct I/O left over, with or without success.
+  public var triedPageCache = false
   /// Bytes that the processor copied for the call: bounced, or through the page cache.
   public var copiedBytes = 0
   /// What decided the result.

@@ -29,6 +29,8 @@ enum ControlCommand {
     var kind: IOVIter.Kind?
     var cleanup: CleanupPolicy?
     var era: Era?
+    var alignment: AlignmentPolicy?
+    var needsStablePages: Bool?
     var bugs: ModelBugs?
   }
 
@@ -83,10 +85,13 @@ enum ControlCommand {
         case "iter": change.kind = try ShapeOption.kind(parts[1])
         case "cleanup": change.cleanup = try ShapeOption.cleanup(parts[1])
         case "era": change.era = try ShapeOption.era(parts[1])
+        case "alignment": change.alignment = try ShapeOption.alignment(parts[1])
+        case "stable": change.needsStablePages = try ShapeOption.stable(parts[1])
         case "bug": change.bugs = try ShapeOption.bugs(parts[1])
         default:
           throw ShapeOptionError(
-            message: "unknown key \(parts[0]); set knows iter, cleanup, era, bug")
+            message: "unknown key \(parts[0]); set knows iter, cleanup, era, alignment, stable, bug"
+          )
         }
       } catch {
         throw .invalid(error.message)
@@ -109,6 +114,9 @@ enum ControlCommand {
                                   kvec cannot be held and is copied
                           merged  as v8, but the zero page is never pinned
                           6.12, 6.18, 7.3  those kernels; auto: the running one
+    set alignment=kernel  refuse what the era's kernel refuses       set alignment=kernel
+                          (accept: bounce it)
+    set stable=on         pages must not change: 7.3 copies          set stable=on
     set bug=NAME          a bug of the model, to see the ledger      set bug=none
                           name it: release-one-short, double-release,
                           ref-instead-of-pin, merge-keeps-pin; none
@@ -158,6 +166,18 @@ public enum ShapeOption {
     if let era = Era(rawValue: text) { return era }
     throw ShapeOptionError(
       message: "era=\(text): use one of \(Era.names.joined(separator: ", "))")
+  }
+
+  /// What becomes of a buffer that does not suit the device, by its name.
+  public static func alignment(_ text: String) throws(ShapeOptionError) -> AlignmentPolicy {
+    if let policy = AlignmentPolicy(rawValue: text) { return policy }
+    throw ShapeOptionError(message: "alignment=\(text): use one of accept, kernel")
+  }
+
+  /// Whether pages must not change in flight.
+  public static func stable(_ text: String) throws(ShapeOptionError) -> Bool {
+    if text == "on" || text == "off" { return text == "on" }
+    throw ShapeOptionError(message: "stable=\(text): use one of off, on")
   }
 
   /// Bugs that a mount can be given, by name: those of extraction, bios and release.

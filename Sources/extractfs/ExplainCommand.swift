@@ -14,7 +14,9 @@ struct ExplainCommand: ParsableCommand {
       it had to cut; pins, or references before 6.5; bytes copied; and the rule that decided, with its kernel function. \
       At the end, what to align to so that no era copies, cuts or refuses.
       """,
-    subcommands: [ExplainReadCommand.self, ExplainWriteCommand.self])
+    subcommands: [
+      ExplainReadCommand.self, ExplainWriteCommand.self, ExplainTableCommand.self,
+    ])
 }
 
 struct ExplainReadCommand: ParsableCommand {
@@ -247,4 +249,10 @@ struct Explained {
       "decision": answer.record.decision.rawValue, "rule": answer.rule,
     ]
   }
+}
+
+struct ExplainTableCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "table", abstract: "Print ten common direct I/Os on five kernels, as Markdown.")
+  func run() throws { emit(CallTable.markdown) }
 }

@@ -61,6 +61,33 @@ struct LiveAnswer {
   /// Where the buffer begins.
   var address: UInt64 { unsafe UInt64(UInt(bitPattern: memory)) }
 
+  /// Where the buffer's pages lie in the machine, in numbers of their own: what follows another there, follows it here.
+  private var frames: [Page] {
+    let descriptor = unsafe open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return (0..<Self.pageCount).map { Page(2 * $0) } }
+    defer { close(descriptor) }
+    var entries = [UInt64](repeating: 0, count: Self.pageCount)
+    let place = off_t(address >> 12) * 8
+    let wanted = Self.pageCount * 8
+    guard unsafe pread(descriptor, &entries, wanted, place) == wanted else {
+      return (0..<Self.pageCount).map { Page(2 * $0) }
+    }
+    // Bits 0 to 54 are the frame's number; zero without the right to see it.
+    let numbers = entries.map { $0 & (1 << 55 - 1) }
+    var names: [UInt64: Page] = [:]
+    var next = 0
+    var last: UInt64?
+    for number in Set(numbers).sorted() {
+      if let last, number != last + 1 { next += 1 }
+      names[number] = Page(next)
+      next += 1
+      last = number
+    }
+    return numbers.enumerated().map { index, number in
+      number == 0 ? Page(2 * index) : names[number] ?? Page(2 * index)
+    }
+  }
+
   /// Makes a call.
   func make(_ parts: [(offset: Int, byteCount: Int)], at offset: Int, isWrite: Bool) -> LiveAnswer {
     let vectors = unsafe parts.map {
@@ -85,9 +112,9 @@ struct LiveAnswer {
     isWrite: Bool, _ era: Era
   ) -> CallAnswer {
     var mapped: [UInt64: MappedPage] = [:]
-    for index in 0..<Self.pageCount {
+    for (index, page) in frames.enumerated() {
       mapped[address >> 12 + UInt64(index)] = MappedPage(
-        page: Page(2 * index), access: Self.holes.contains(index) ? .none : .readWrite)
+        page: page, access: Self.holes.contains(index) ? .none : .readWrite)
     }
     let pages = CallMemory(pageCount: 2 * Self.pageCount, mapped: mapped, era: era)
     var call = DirectCall(
@@ -113,7 +140,7 @@ extension LiveAnswer {
         "pins \(acquired)/\(released), model \(record.acquired)/\(record.released)")
     }
     let direct = record.bios.filter { !$0.isCached }
-    let seen = record.copiedBytes > 0 ? Array(bios.prefix(direct.count)) : bios
+    let seen = record.triedPageCache ? Array(bios.prefix(direct.count)) : bios
     let expected = direct.map {
       TracedBio(
         isWrite: $0.isWrite, sector: isFile ? 0 : $0.sector ?? 0, sectors: $0.byteCount >> 9)

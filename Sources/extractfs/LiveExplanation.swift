@@ -12,7 +12,7 @@ struct LiveExplanation {
   let device: ExplainedDevice
 
   /// How often a call is made at most until the pins agree: others at work on the machine pin as well.
-  private static let tries = 20
+  private static let tries = 200
   /// Bytes of a scratch file.
   private static let scratchBytes = 8 << 20
 

@@ -63,7 +63,11 @@ extension RequestShape {
   /// The engine then copies such a request through its bounce buffer, so that data is right in every era.
   ///
   /// Kernel: `iov_iter_get_pages2()`, lib/iov_iter.c, v6.4, which knows no `kvec`.
-  var refusesKernelMemory: Bool { era.referencesUserPages && cleanup == .auto && kind == .kvec }
+  /// So it does with a queue of folios before such iterators existed.
+  var refusesKernelMemory: Bool {
+    (era.referencesUserPages && cleanup == .auto && kind == .kvec)
+      || (kind == .folioq && !era.rules.contains(.knowsFolioQueues))
+  }
 
   /// What is taken on the pages: before the series a reference on those of a `bvec`, too.
   ///

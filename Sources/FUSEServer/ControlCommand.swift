@@ -105,7 +105,7 @@ enum ControlCommand {
 
     reset stats           makes the present figures the new zero     reset stats
     set iter=KIND         iterator made of each request's buffer:    set iter=bvec
-                          ubuf iovec kvec bvec xarray pipe
+                          ubuf iovec kvec bvec xarray pipe folioq
     set cleanup=MODE      auto asks the iterator; pin, get, none     set cleanup=get
                           force a mode
     set era=ERA           whose rules are followed:                  set era=merged
@@ -147,7 +147,7 @@ public struct ShapeOptionError: Error {
 public enum ShapeOption {
   /// An iterator kind by its name.
   public static func kind(_ text: String) throws(ShapeOptionError) -> IOVIter.Kind {
-    let kinds: [IOVIter.Kind] = [.ubuf, .iovec, .kvec, .bvec, .xarray, .pipe]
+    let kinds: [IOVIter.Kind] = [.ubuf, .iovec, .kvec, .bvec, .xarray, .pipe, .folioq]
     if let kind = kinds.first(where: { $0.name == text }) { return kind }
     throw ShapeOptionError(
       message: "iter=\(text): use one of \(kinds.map(\.name).joined(separator: ", "))")

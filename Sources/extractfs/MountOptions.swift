@@ -216,8 +216,8 @@ struct MountOptions {
   static let help = """
     Mount options (-o name=value,…; defaults first):
 
-      iter=ubuf|iovec|kvec|bvec|xarray|pipe   iterator made of each request
-                             (pipe: reads only)
+      iter=ubuf|iovec|kvec|bvec|xarray|pipe|folioq   iterator made of each
+                             request (pipe: reads only; folioq: era=6.12 on)
       cleanup=auto|pin|get|none   how pages are held; auto asks the iterator
       era=v8|get|merged|6.12|6.18|7.3|auto   whose rules: the series, before
                              it, Linux 6.5, later kernels, the running one

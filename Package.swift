@@ -49,17 +49,21 @@ let package = Package(
       ],
       swiftSettings: strict),
     .target(
-      name: "Conformance", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),
+      name: "DirectCall", dependencies: ["IOVector", "Memory"], swiftSettings: strict),
     .target(
-      name: "Labs", dependencies: ["DirectIO", "Devices", "Block", "IOVector", "Memory"],
+      name: "Conformance", dependencies: ["DirectCall", "Block", "IOVector", "Memory"],
+      swiftSettings: strict),
+    .target(
+      name: "Labs",
+      dependencies: ["DirectCall", "DirectIO", "Devices", "Block", "IOVector", "Memory"],
       swiftSettings: strict),
     .target(
       name: "CoreBench", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),
     .executableTarget(
       name: "extractfs",
       dependencies: [
-        "CoreBench", "Labs", "FUSEServer", "Volumes", "Devices", "DirectIO", "Conformance", "Block",
-        "IOVector", "Memory", "CSystem", "CPassThrough",
+        "CoreBench", "Labs", "FUSEServer", "Volumes", "Devices", "DirectIO", "DirectCall",
+        "Conformance", "Block", "IOVector", "Memory", "CSystem", "CPassThrough",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ], swiftSettings: strict),
@@ -78,6 +82,9 @@ let package = Package(
     .testTarget(
       name: "ConformanceTests", dependencies: ["Conformance", "Memory"],
       resources: [.copy("Vectors")], swiftSettings: strict),
+    .testTarget(
+      name: "DirectCallTests", dependencies: ["DirectCall", "IOVector", "Memory"],
+      swiftSettings: strict),
     .testTarget(
       name: "DirectIOTests",
       dependencies: ["DirectIO", "Devices", "Block", "IOVector", "Memory", "TestSupport"],

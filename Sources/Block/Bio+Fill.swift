@@ -27,7 +27,7 @@ extension Bio {
     if iterator.kind == .bvec && policy == .auto {
       share(&iterator, limits: limits, context)
     } else {
-      let legacy = context.era == .get && policy == .auto
+      let legacy = context.era.referencesUserPages && policy == .auto
       let mode = legacy ? .get : policy.mode(for: iterator)
       unsafe slot.pointee.flags.formUnion(BioFlags(cleanupMode: mode))
       repeat {

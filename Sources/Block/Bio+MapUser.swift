@@ -20,7 +20,7 @@ extension Bio {
     if iterator.count == 0 { throw .invalidArgument }
     let context = self.context
     let policy = context.bugs.isEmpty ? policy : policy.misread(context.bugs, for: iterator)
-    let legacy = context.era == .get && policy == .auto
+    let legacy = context.era.referencesUserPages && policy == .auto
     let mode = legacy ? .get : policy.mode(for: iterator)
     unsafe slot.pointee.flags.formUnion(BioFlags(cleanupMode: mode))
     while iterator.count > 0 {

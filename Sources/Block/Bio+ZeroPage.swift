@@ -21,7 +21,7 @@ extension Bio {
     }
     appendVector(BioVec(page: zero, offset: 0, length: UInt32(length)))
     context.counters.add(.simZeroPageUses, 1)
-    if era != .get { return }
+    if !era.referencesUserPages { return }
     context.noteTaken(
       context.pages.take(PageRun(first: zero, count: 1), mode: .get, era: era), mode: .get)
     unsafe slot.pointee.flags.insert(.pageReffed)

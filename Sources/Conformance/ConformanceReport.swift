@@ -33,16 +33,21 @@ public struct ConformanceReport: Sendable {
   /// Counts by the family that the vectors name; lines without one are under "".
   public internal(set) var families: [String: FamilyCount] = [:]
 
+  /// Counts of vectors that name a kernel, by kernel and family.
+  public internal(set) var kernels: [String: [String: FamilyCount]] = [:]
+
   /// Makes an empty report.
   public init() {}
 
-  mutating func notePass(family: String) {
+  mutating func notePass(family: String, kernel: String?) {
     passed += 1
+    if let kernel { kernels[kernel, default: [:]][family, default: FamilyCount()].passed += 1 }
     families[family, default: FamilyCount()].passed += 1
   }
 
-  mutating func noteFailure(_ id: String, _ difference: String, family: String) {
+  mutating func noteFailure(_ id: String, _ difference: String, family: String, kernel: String?) {
     failed += 1
+    if let kernel { kernels[kernel, default: [:]][family, default: FamilyCount()].failed += 1 }
     failures.append(Failure(id: id, difference: difference))
     families[family, default: FamilyCount()].failed += 1
   }

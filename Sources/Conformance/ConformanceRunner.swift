@@ -35,18 +35,20 @@ public enum ConformanceRunner {
   public static func run(line: [UInt8], named name: String, into report: inout ConformanceReport) {
     var id = name
     var family = ""
+    var kernel: String?
     do throws(VectorError) {
       let vector = try JSON(parsing: line)
       id = try vector.field("id").string("id")
       family = try vector.field("family").string("family")
+      kernel = try vector.optional("kernel")?.string("kernel")
       if let difference = try difference(vector, family: family) {
-        report.noteFailure(id, difference, family: family)
+        report.noteFailure(id, difference, family: family, kernel: kernel)
       } else {
-        report.notePass(family: family)
+        report.notePass(family: family, kernel: kernel)
       }
     } catch {
       let place = id == name ? id : "\(id) (\(name))"
-      report.noteFailure(place, "malformed vector: \(error.text)", family: family)
+      report.noteFailure(place, "malformed vector: \(error.text)", family: family, kernel: kernel)
     }
   }
 
@@ -76,6 +78,10 @@ public enum ConformanceRunner {
     let tag = try vector.optional("tag")?.string("tag") ?? ""
     var expected = expect
     let found: JSON
+    if try vector.optional("kernel") != nil {
+      (found, expected) = try CallFamily.run(vector, family: family)
+      return firstDifference(expected, found, path: "")
+    }
     switch family {
     case "extract", "getpages":
       (found, expected) = try ExtractFamily.run(

@@ -66,7 +66,7 @@ import Memory
     case .bvec: unsafe IOVIter(bioVectors: bioVectors, count: size, direction: .destination)
     case .xarray:
       unsafe IOVIter(xarray: cache, position: 0, count: size, direction: .destination)
-    case .pipe, .discard, nil: nil
+    case .pipe, .discard, .folioq, nil: nil
     }
   }
 

@@ -21,6 +21,10 @@ extension DirectIOEngine {
     if request.isPassThrough { return planPassThrough(slot) }
     let start = (request.fileOffset + block - 1) & ~(block - 1)
     let end = request.fileEnd & ~(block - 1)
+    if request.shape.bouncesForStability {
+      context.counters.add(.eraBouncedBytes, request.length)
+      return
+    }
     if end > start && bodyIsAligned(slot, skip: start - request.fileOffset, count: end - start) {
       table[slot].bodyStart = start
       table[slot].bodyEnd = end
@@ -66,6 +70,28 @@ extension DirectIOEngine {
     body.truncate(to: count)
     return body.isAligned(
       addressMask: UInt32(limits.dmaAlignment), lengthMask: UInt32(limits.logicalBlockSize - 1))
+  }
+
+  /// Whether the era's kernel would refuse the request, for its position, its length or its buffer.
+  ///
+  /// Kernel: `blkdev_dio_invalid()`, block/fops.c; `bio_split_io_at()`, v6.18; `iov_iter_extract_bvecs()`, v7.3.
+  func isRefusedByEra(_ slot: Slot) -> Bool {
+    let request = table[slot].request
+    if request.operation.clears || request.isPassThrough { return false }
+    let block = limits.logicalBlockSize - 1
+    let rules = request.shape.era.rules
+    let length = request.askedLength > 0 ? request.askedLength : request.length
+    var suits = (request.fileOffset | length) & block == 0
+    if suits {
+      var whole = table[slot].iterator
+      // A read that the file's end has cut is tested as it was asked for: its last segment is not.
+      whole.truncate(to: request.length & ~block)
+      let lengthMask = rules.contains(.testsSegmentsFirst) ? block : Int(limits.dmaAlignment)
+      suits = whole.isAligned(
+        addressMask: UInt32(limits.dmaAlignment), lengthMask: UInt32(lengthMask))
+    }
+    if !suits { context.counters.add(.eraRefusals, 1) }
+    return !suits
   }
 
   /// Whether the range begins or ends within a block, or, by the host's page cache, within a page of it, so that a

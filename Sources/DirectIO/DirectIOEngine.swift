@@ -145,6 +145,10 @@ public final class DirectIOEngine {
     if request.length == 0 { return finish(slot) }
     if let extent = request.extent { buffers[extents: slot].set(only: extent) }
     plan(slot)
+    if request.shape.alignment == .kernel && isRefusedByEra(slot) {
+      fail(slot, .invalidArgument)
+      return finish(slot)
+    }
     enterGate(slot)
   }
 

@@ -51,6 +51,8 @@ public enum DirectOperation: Equatable, Sendable {
   public var fileOffset: Int
   /// Bytes; for reads and writes any number up to the largest request.
   public var length: Int
+  /// Bytes that the caller asked for, where a file's end has cut them; 0 if nothing has.
+  public var askedLength = 0
   /// Where the data lies after the payload's first byte.
   public var dataOffset: Int
   /// The iterator to make, and the rules.

@@ -83,6 +83,11 @@ public final class RequestBuffers: @unchecked Sendable {
       return unsafe IOVIter(
         bioVectors: segments[slot.number].bioVectors.first(count), count: length,
         direction: direction)
+    case .folioq:
+      let skipped = request.dataOffset / folioBytes
+      return unsafe IOVIter(
+        folios: folios(slot, from: skipped), offset: request.dataOffset - skipped * folioBytes,
+        count: length, direction: direction)
     case .xarray:
       return unsafe IOVIter(
         xarray: xarray(slot), position: UInt64(request.dataOffset), count: length,
@@ -121,6 +126,27 @@ public final class RequestBuffers: @unchecked Sendable {
     }
   }
 
+  /// Bytes in each folio of a queue: four pages, so that requests cross folios.
+  private var folioBytes: Int { 4 * pageSize }
+
+  /// The slot's buffer as a queue of folios, from one of them on; the last may be smaller.
+  @unsafe private func folios(_ slot: Slot, from first: Int) -> UnsafeBufferPointer<BioVec> {
+    let pages = pagesPerSlot
+    let count = (pages * pageSize + folioBytes - 1) / folioBytes
+    if segments[slot.number].folios.count == 0 {
+      segments[slot.number].folios = FixedTable(
+        count: count, repeating: BioVec(page: Page(0), offset: 0, length: 0))
+      for index in 0..<count {
+        let start = index * folioBytes
+        segments[slot.number].folios[index] = BioVec(
+          page: payloadPages[slot.number].advanced(by: start / pageSize), offset: 0,
+          length: UInt32(min(folioBytes, pages * pageSize - start)))
+      }
+    }
+    let all = unsafe segments[slot.number].folios.first(count)
+    return unsafe UnsafeBufferPointer(rebasing: all[first...])
+  }
+
   private var pagesPerSlot: Int { maxIOBytes / pageSize + 1 }
 
   private func pipe(_ slot: Slot) -> PipeBuffer {
@@ -146,6 +172,8 @@ public final class RequestBuffers: @unchecked Sendable {
 private struct SegmentTables: ~Copyable {
   var vectors = FixedTable<IOVec>(count: 0, repeating: IOVec(base: 0, length: 0))
   var bioVectors = FixedTable<BioVec>(
+    count: 0, repeating: BioVec(page: Page(0), offset: 0, length: 0))
+  var folios = FixedTable<BioVec>(
     count: 0, repeating: BioVec(page: Page(0), offset: 0, length: 0))
   var xarray: XArrayTable?
   var pipe: PipeBuffer?

@@ -29,6 +29,8 @@ enum ControlCommand {
     var kind: IOVIter.Kind?
     var cleanup: CleanupPolicy?
     var era: Era?
+    var alignment: AlignmentPolicy?
+    var needsStablePages: Bool?
     var bugs: ModelBugs?
   }
 
@@ -83,10 +85,13 @@ enum ControlCommand {
         case "iter": change.kind = try ShapeOption.kind(parts[1])
         case "cleanup": change.cleanup = try ShapeOption.cleanup(parts[1])
         case "era": change.era = try ShapeOption.era(parts[1])
+        case "alignment": change.alignment = try ShapeOption.alignment(parts[1])
+        case "stable": change.needsStablePages = try ShapeOption.stable(parts[1])
         case "bug": change.bugs = try ShapeOption.bugs(parts[1])
         default:
           throw ShapeOptionError(
-            message: "unknown key \(parts[0]); set knows iter, cleanup, era, bug")
+            message: "unknown key \(parts[0]); set knows iter, cleanup, era, alignment, stable, bug"
+          )
         }
       } catch {
         throw .invalid(error.message)
@@ -100,7 +105,7 @@ enum ControlCommand {
 
     reset stats           makes the present figures the new zero     reset stats
     set iter=KIND         iterator made of each request's buffer:    set iter=bvec
-                          ubuf iovec kvec bvec xarray pipe
+                          ubuf iovec kvec bvec xarray pipe folioq
     set cleanup=MODE      auto asks the iterator; pin, get, none     set cleanup=get
                           force a mode
     set era=ERA           whose rules are followed:                  set era=merged
@@ -108,6 +113,10 @@ enum ControlCommand {
                           get     before the series: a reference on every page;
                                   kvec cannot be held and is copied
                           merged  as v8, but the zero page is never pinned
+                          6.12, 6.18, 7.3  those kernels; auto: the running one
+    set alignment=kernel  refuse what the era's kernel refuses       set alignment=kernel
+                          (accept: bounce it)
+    set stable=on         pages must not change: 7.3 copies          set stable=on
     set bug=NAME          a bug of the model, to see the ledger      set bug=none
                           name it: release-one-short, double-release,
                           ref-instead-of-pin, merge-keeps-pin; none
@@ -138,7 +147,7 @@ public struct ShapeOptionError: Error {
 public enum ShapeOption {
   /// An iterator kind by its name.
   public static func kind(_ text: String) throws(ShapeOptionError) -> IOVIter.Kind {
-    let kinds: [IOVIter.Kind] = [.ubuf, .iovec, .kvec, .bvec, .xarray, .pipe]
+    let kinds: [IOVIter.Kind] = [.ubuf, .iovec, .kvec, .bvec, .xarray, .pipe, .folioq]
     if let kind = kinds.first(where: { $0.name == text }) { return kind }
     throw ShapeOptionError(
       message: "iter=\(text): use one of \(kinds.map(\.name).joined(separator: ", "))")
@@ -155,7 +164,20 @@ public enum ShapeOption {
   /// An era by its name.
   public static func era(_ text: String) throws(ShapeOptionError) -> Era {
     if let era = Era(rawValue: text) { return era }
-    throw ShapeOptionError(message: "era=\(text): use one of v8, get, merged")
+    throw ShapeOptionError(
+      message: "era=\(text): use one of \(Era.names.joined(separator: ", "))")
+  }
+
+  /// What becomes of a buffer that does not suit the device, by its name.
+  public static func alignment(_ text: String) throws(ShapeOptionError) -> AlignmentPolicy {
+    if let policy = AlignmentPolicy(rawValue: text) { return policy }
+    throw ShapeOptionError(message: "alignment=\(text): use one of accept, kernel")
+  }
+
+  /// Whether pages must not change in flight.
+  public static func stable(_ text: String) throws(ShapeOptionError) -> Bool {
+    if text == "on" || text == "off" { return text == "on" }
+    throw ShapeOptionError(message: "stable=\(text): use one of off, on")
   }
 
   /// Bugs that a mount can be given, by name: those of extraction, bios and release.

@@ -56,6 +56,7 @@ extension Server {
     var settings: [(name: String, value: String)] = [
       ("iter", shape.kind.name), ("cleanup", shape.cleanup.rawValue), ("era", shape.era.rawValue),
       ("bug", shape.bugs.isEmpty ? "none" : shape.bugs.names.joined(separator: ",")),
+      ("alignment", shape.alignment.rawValue), ("stable", shape.needsStablePages ? "on" : "off"),
       ("segs", "\(shape.segments)"), ("misalign", "\(shape.misalignment)"),
       ("volume", volume.kindName), ("device", device.name),
       ("block_size", "\(device.limits.logicalBlockSize)"),
@@ -162,6 +163,8 @@ extension Server {
     if let kind = changes.kind { new.kind = kind }
     if let cleanup = changes.cleanup { new.cleanup = cleanup }
     if let era = changes.era { new.era = era }
+    if let alignment = changes.alignment { new.alignment = alignment }
+    if let needsStablePages = changes.needsStablePages { new.needsStablePages = needsStablePages }
     if let bugs = changes.bugs { new.bugs = bugs }
     shape.current = new
     var reply = "ok iter=\(new.kind.name) cleanup=\(new.cleanup.rawValue) era=\(new.era.rawValue)"

@@ -123,6 +123,7 @@ extension Worker {
         dataOffset: slots[slot].dataOffset + done, shape: shape, zeroing: zeroing,
         gate: usesGate ? file.state.gate : nil)
       direct.mappingAge = mappingAge
+      if shape.alignment == .kernel { direct.askedLength = request.length - done }
       direct.arrivalNanoseconds = slots[slot].arrivalNanoseconds
       direct.isDurable = request.isDurable && !traits.allocatesBlocks
       direct.finishesInVolume = request.isWrite && traits.allocatesBlocks

@@ -65,7 +65,7 @@ extension IOVIter {
     case .ubuf:
       done = unsafe walk.user(start &+ UInt64(offset), limit, 0, body)
       offset &+= done
-    case .iovec, .kvec, .bvec: done = unsafe transferSegments(limit, walk, body)
+    case .iovec, .kvec, .bvec, .folioq: done = unsafe transferSegments(limit, walk, body)
     case .xarray:
       done = unsafe transferCache(limit, walk, body)
       offset &+= done
@@ -98,7 +98,7 @@ extension IOVIter {
     _ body: (UnsafeMutableRawBufferPointer, Int) -> Void
   ) -> Int {
     switch kind {
-    case .bvec:
+    case .bvec, .folioq:
       let segment = bioVector(index)
       return unsafe walk.pages(segment.page, Int(segment.offset) &+ offset, length, done, body)
     case .kvec: return unsafe walk.kernel(vector(index).base &+ UInt64(offset), length, done, body)

@@ -38,6 +38,8 @@ extension IOVIter {
       result = try listBioPages(size, maxPages: maxPages, mode: mode, into: &list, context)
     case .xarray:
       result = try listCachePages(size, maxPages: maxPages, mode: mode, into: &list, context)
+    case .folioq:
+      result = try listFolioPages(size, maxPages: maxPages, mode: mode, into: &list, context)
     case .pipe:
       result = try listPipePages(size, maxPages: maxPages, mode: mode, into: &list, context)
     case .discard: throw .badAddress

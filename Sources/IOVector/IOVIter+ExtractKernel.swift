@@ -68,6 +68,33 @@ extension IOVIter {
     return (bytes, start)
   }
 
+  /// Lists pages of queued folios; unlike other tables' segments, several are taken at once.
+  ///
+  /// Kernel: `iov_iter_extract_folioq_pages()`, lib/iov_iter.c, v6.12.
+  mutating func listFolioPages(
+    _ maxBytes: Int, maxPages: Int, mode: FollFlags, into list: inout PageList,
+    _ context: MemoryContext
+  ) throws(Errno) -> (byteCount: Int, offsetInFirstPage: Int) {
+    let begin = offset & (pageSize - 1)
+    let wanted = min(pageCount(covering: begin &+ maxBytes), maxPages)
+    if wanted <= 0 { throw .noMemory }
+    var place = offset >> pageShift
+    var listed = 0
+    for index in segmentIndex..<segmentCount where listed < wanted {
+      let folio = bioVector(index)
+      let run = PageRun(
+        first: folio.page.advanced(by: place),
+        count: min(wanted - listed, Int(folio.length) >> pageShift - place))
+      guard try hold(run, mode: mode, isFirst: listed == 0, into: &list, context) else { break }
+      listed += run.count
+      place = 0
+    }
+    let bytes = min(maxBytes, listed &* pageSize &- begin)
+    if bytes <= 0 { return (0, begin) }
+    advance(by: bytes)
+    return (bytes, begin)
+  }
+
   /// Lists pages of a page cache up to the first hole; a hole at once gives 0 bytes.
   ///
   /// Differs: with a hole at once and a position within a page the kernel's unsigned arithmetic wraps round, so

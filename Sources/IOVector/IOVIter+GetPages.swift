@@ -33,6 +33,8 @@ extension IOVIter {
       result = try listBioPages(size, maxPages: maxPages, mode: .get, into: &list, context)
     case .xarray:
       result = try listCachePages(size, maxPages: maxPages, mode: .get, into: &list, context)
+    case .folioq:
+      result = try listFolioPages(size, maxPages: maxPages, mode: .get, into: &list, context)
     case .pipe:
       result = try listPipePages(size, maxPages: maxPages, mode: .get, into: &list, context)
     case .kvec, .discard: throw .badAddress

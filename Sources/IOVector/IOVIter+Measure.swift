@@ -16,6 +16,7 @@ extension IOVIter {
       let first = Int(truncatingIfNeeded: start) &+ offset
       return min(pageCount(covering: (first & (pageSize - 1)) &+ count), maxPages)
     case .iovec, .kvec, .bvec: return segmentPages(max: maxPages)
+    case .folioq: return min(pageCount(covering: offset & (pageSize - 1) &+ count), maxPages)
     case .pipe: return min(pipePages.count, maxPages)
     case .discard: return 0
     }
@@ -62,7 +63,7 @@ extension IOVIter {
   ///
   /// Kernel: `iov_iter_single_seg_count()`, lib/iov_iter.c, v6.6.
   public var singleSegmentCount: Int {
-    if segmentsLeft > 1 && (kind == .iovec || kind == .kvec || kind == .bvec) {
+    if segmentsLeft > 1 && (kind == .iovec || kind == .kvec || kind == .bvec || kind == .folioq) {
       return min(count, segmentLength(segmentIndex) &- offset)
     }
     return count
@@ -78,6 +79,7 @@ extension IOVIter {
     case .bvec: bioVectorAlignment
     case .xarray: (start &+ UInt64(offset)) | UInt64(count)
     case .pipe: count == 0 ? 0 : UInt64(count | offset)
+    case .folioq: UInt64(count | offset)
     case .discard: 0
     }
   }
@@ -153,6 +155,7 @@ extension IOVIter {
       return UInt64(count) & UInt64(lengthMask) == 0 && first & UInt64(addressMask) == 0
     case .iovec, .kvec, .bvec:
       return areSegmentsAligned(addressMask: addressMask, lengthMask: lengthMask)
+    case .folioq: return count & Int(lengthMask) == 0 && offset & Int(addressMask) == 0
     case .pipe:
       if count & Int(lengthMask) != 0 { return false }
       return count == 0 || offset & Int(addressMask) == 0

@@ -17,7 +17,7 @@ extension IOVIter {
     case .ubuf, .xarray:
       offset &+= size
       count &-= size
-    case .iovec, .kvec, .bvec: advanceSegments(size)
+    case .iovec, .kvec, .bvec, .folioq: advanceSegments(size)
     case .pipe: advancePipe(size)
     case .discard: count &-= size
     }
@@ -77,7 +77,7 @@ extension IOVIter {
   public var revertibleBytes: Int {
     switch kind {
     case .ubuf, .xarray: offset
-    case .iovec, .kvec, .bvec:
+    case .iovec, .kvec, .bvec, .folioq:
       (0..<segmentIndex).reduce(offset) { $0 &+ segmentLength($1) }
     case .pipe, .discard: Int.max
     }
@@ -118,7 +118,7 @@ extension IOVIter {
   /// Kernel: `iov_iter_restore()`, lib/iov_iter.c, v6.6.
   public mutating func restore(_ state: SavedState) {
     switch kind {
-    case .ubuf, .iovec, .kvec, .bvec:
+    case .ubuf, .iovec, .kvec, .bvec, .folioq:
       precondition(state.segmentsLeft <= max(segmentCount, 1))
       offset = state.offset
       count = state.count

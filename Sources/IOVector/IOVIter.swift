@@ -1,4 +1,4 @@
-// The iterator: a position in a buffer of one of seven kinds.
+// The iterator: a position in a buffer of one of eight kinds.
 
 import Memory
 
@@ -28,6 +28,8 @@ import Memory
     case pipe
     /// Nothing: data is thrown away.
     case discard
+    /// A queue of whole folios, as network filesystems use since Linux 6.12.
+    case folioq
 
     /// As users spell it.
     public var name: String { countedKindNames[Int(rawValue)] }
@@ -48,7 +50,7 @@ import Memory
   public internal(set) var segmentsLeft: Int
   /// The address of a `ubuf`, the byte position of an `xarray`.
   let start: UInt64
-  /// `IOVec`, `BioVec` or `XArrayStretch` elements, or the `PipeState`, as the kind says.
+  /// `IOVec`, `BioVec` (of a `folioq`, too) or `XArrayStretch` elements, or the `PipeState`, as the kind says.
   let table: UnsafeRawPointer?
   /// Elements of the table.
   let segmentCount: Int
@@ -168,6 +170,22 @@ extension IOVIter {
       table: UnsafeRawPointer(pipe.state), pipeHead: pipe.state.pointee.head)
   }
 
+  /// Makes an iterator over a queue of folios; the caller keeps the table alive.
+  /// - Parameters:
+  ///   - folios: a segment for each folio: its first page, offset 0, its size in whole pages.
+  ///   - offset: bytes into the first folio where the data starts; less than its size.
+  ///   - count: bytes; at most what the folios hold from there on.
+  ///
+  /// Kernel: `iov_iter_folio_queue()`, lib/iov_iter.c, v6.12. Differs: the kernel's queue is a list of tables.
+  @unsafe public init(
+    folios: UnsafeBufferPointer<BioVec>, offset: Int, count: Int, direction: Direction
+  ) {
+    unsafe self.init(
+      kind: .folioq, direction: direction, count: count, segmentsLeft: folios.count,
+      table: UnsafeRawPointer(folios.baseAddress), segmentCount: folios.count)
+    self.offset = offset
+  }
+
   /// Makes an iterator that throws data away.
   /// - Parameter count: bytes.
   ///
@@ -189,7 +207,7 @@ extension IOVIter {
     return unsafe table.assumingMemoryBound(to: IOVec.self)[index]
   }
 
-  /// A segment of a `bvec` table.
+  /// A segment of a `bvec` or `folioq` table.
   @inline(__always) func bioVector(_ index: Int) -> BioVec {
     precondition(index >= 0 && index < segmentCount)
     guard let table = unsafe table else { preconditionFailure("an iterator without a table") }
@@ -197,9 +215,9 @@ extension IOVIter {
     return unsafe table.assumingMemoryBound(to: BioVec.self)[index]
   }
 
-  /// Bytes of a segment of an `iovec`, `kvec` or `bvec` table.
+  /// Bytes of a segment of an `iovec`, `kvec`, `bvec` or `folioq` table.
   @inline(__always) func segmentLength(_ index: Int) -> Int {
-    kind == .bvec ? Int(bioVector(index).length) : vector(index).length
+    kind == .iovec || kind == .kvec ? vector(index).length : Int(bioVector(index).length)
   }
 
   /// The segments from the current one on, for a bio that shares the table of a `bvec` iterator.

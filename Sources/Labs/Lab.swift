@@ -180,7 +180,8 @@ public enum Labs {
   /// The labs; `where-are-my-pins` needs a mount, and is told by whoever can make one.
   public static let all: [Lab] = [
     .whereAreMyPins, .forkRace, .fuseMissingPin, .zeroPage, .leakHunt, .faultInTheMiddle,
-    .samePageMerge, .misaligned, .pinnedWriteback, .longterm,
+    .samePageMerge, .misaligned, .pinnedWriteback, .longterm, .lateMisalignment, .trimmedFolio,
+    .stableBounce, .pageMigration,
   ]
 
   /// The lab of a name, or nil.

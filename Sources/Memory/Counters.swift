@@ -13,6 +13,7 @@ public enum Counter: Int, CaseIterable, Sendable {
   case deviceReads, deviceWrites, deviceBytesRead, deviceBytesWritten
   case passthroughRequests, passthroughMappedBytes, passthroughCopiedBytes
   case fixedBufferPages
+  case eraRefusals, eraBouncedBytes
 
   /// The name users meet in `stats`.
   public var name: String {
@@ -47,6 +48,8 @@ public enum Counter: Int, CaseIterable, Sendable {
     case .deviceBytesWritten: "device_bytes_written"
     case .passthroughRequests: "passthrough_requests"
     case .fixedBufferPages: "fixed_buffer_pages"
+    case .eraRefusals: "era_refusals"
+    case .eraBouncedBytes: "era_bounced_bytes"
     case .passthroughMappedBytes: "passthrough_mapped_bytes"
     case .passthroughCopiedBytes: "passthrough_copied_bytes"
     }
@@ -68,7 +71,7 @@ public enum KindCounter: Int, CaseIterable, Sendable {
 }
 
 /// Iterator kinds that have counters of their own, in the order of `IOVIter.Kind`.
-public let countedKindNames = ["ubuf", "iovec", "kvec", "bvec", "xarray", "pipe", "discard"]
+public let countedKindNames = ["ubuf", "iovec", "kvec", "bvec", "xarray", "pipe", "discard", "folioq"]
 
 /// Quantities whose distribution is kept.
 public enum Distribution: Int, CaseIterable, Sendable {

@@ -51,18 +51,3 @@ public struct FollFlags: OptionSet, Equatable, Hashable, Sendable {
   /// What was taken, as a cleanup mode: `.pin`, `.get`, or nothing.
   @inlinable public var cleanupMode: FollFlags { FollFlags(rawValue: rawValue & 0x3) }
 }
-
-/// Which kernel's rules the model follows.
-public enum Era: String, CaseIterable, Sendable {
-  /// Before the series: references for every kind.
-  case get
-  /// Version 8 of the series, January 2023.
-  case v8
-  /// As merged, Linux 6.5 and later: the zero page is never counted under pins.
-  case merged
-
-  /// Whether a user buffer that is the zero page is counted when pinned.
-  ///
-  /// Kernel: `try_grab_folio()`, mm/gup.c; the exception for the zero page is of v6.5.
-  @inlinable public var pinsZeroPage: Bool { self != .merged }
-}

@@ -31,6 +31,10 @@ public struct ModelBugs: OptionSet, Hashable, Sendable {
   @inlinable public static var reuseIgnoresSharing: ModelBugs { ModelBugs(rawValue: 1 << 8) }
   /// Migration moves pages that somebody holds.
   @inlinable public static var migrateIgnoresPins: ModelBugs { ModelBugs(rawValue: 1 << 9) }
+  /// A bio that is cut to whole blocks keeps pins of what it gave back.
+  ///
+  /// Kernel: `bio_iov_iter_align_down()`, block/bio.c, v7.3.
+  @inlinable public static var trimKeepsPin: ModelBugs { ModelBugs(rawValue: 1 << 10) }
 
   /// Every bug with its name and one sentence, in the order of the bits.
   public static let catalogue: [(bug: ModelBugs, name: String, summary: String)] = [
@@ -50,6 +54,7 @@ public struct ModelBugs: OptionSet, Hashable, Sendable {
       "copy-on-write takes a shared page over as its own"
     ),
     (.migrateIgnoresPins, "migrate-ignores-pins", "migration moves pages that somebody holds"),
+    (.trimKeepsPin, "trim-keeps-pin", "a bio cut to whole blocks keeps pins of what it gave back"),
   ]
 
   /// The bug of a name, or nil.

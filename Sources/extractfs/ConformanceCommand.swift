@@ -28,13 +28,26 @@ struct ConformanceCommand: ParsableCommand {
     }
     if json {
       emitJSON([
+        "kernels": report.kernels.mapValues { families in
+          families.mapValues { ["passed": $0.passed, "failed": $0.failed] }
+        },
         "passed": report.passed, "failed": report.failed,
         "failures": report.failures.map { ["id": $0.id, "difference": $0.difference] },
       ])
     } else {
       for failure in report.failures { emit("\(failure.id): \(failure.difference)\n") }
+      emitKernels(report)
       emit("\(report.passed) passed, \(report.failed) failed\n")
     }
     if report.failed > 0 { throw Exit.defect }
+  }
+
+  /// Prints a line for each kernel and family of vectors that name a kernel.
+  private func emitKernels(_ report: ConformanceReport) {
+    for (kernel, families) in report.kernels.sorted(by: { $0.key < $1.key }) {
+      for (family, count) in families.sorted(by: { $0.key < $1.key }) {
+        emit("\(kernel) \(family): \(count.passed) passed, \(count.failed) failed\n")
+      }
+    }
   }
 }

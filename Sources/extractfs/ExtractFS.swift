@@ -46,7 +46,8 @@ struct ExtractFS: ParsableCommand {
     version: version,
     subcommands: [
       MountCommand.self, UnmountCommand.self, MakeImageCommand.self, StatsCommand.self,
-      PassThroughCommand.self, LabCommand.self, ConformanceCommand.self, BenchCommand.self,
+      PassThroughCommand.self, LabCommand.self, ConformanceCommand.self, ExplainCommand.self,
+      BenchCommand.self,
     ])
 }
 

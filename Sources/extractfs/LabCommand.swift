@@ -72,7 +72,7 @@ struct LabRun: ParsableCommand {
   @Flag(help: "Run all labs; print their verdicts.")
   var all = false
 
-  @Option(help: "Follow the rules of: \(Era.allCases.map(\.rawValue).joined(separator: ", ")).")
+  @Option(help: "Follow the rules of: \(Era.names.joined(separator: ", ")).")
   var era: String?
 
   @Option(help: "Show one column only: pin, get or none.")
@@ -116,7 +116,8 @@ struct LabRun: ParsableCommand {
     var setup = LabSetup(seed: seed)
     if let era {
       guard let known = Era(rawValue: era) else {
-        throw failure("--era: must be get, v8 or merged", code: Exit.usage)
+        throw failure(
+          "--era: must be one of \(Era.names.joined(separator: ", "))", code: Exit.usage)
       }
       setup.era = known
     }

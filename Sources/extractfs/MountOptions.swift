@@ -122,12 +122,13 @@ struct MountOptions {
   private static let known: Set<String> = [
     "iter", "cleanup", "era", "segs", "misalign", "volume", "backend", "direct", "transport",
     "workers", "queue_depth", "max_io", "spin", "block_size", "zeroing", "seed", "control",
-    "max_segments", "max_segment_size", "virt_boundary",
+    "max_segments", "max_segment_size", "virt_boundary", "alignment", "stable",
   ]
 
   private mutating func apply(name: String, value: String) throws(OptionError) {
     switch name {
-    case "iter", "cleanup", "era", "segs", "misalign": try applyShape(name, value)
+    case "iter", "cleanup", "era", "segs", "misalign", "alignment", "stable":
+      try applyShape(name, value)
     case "volume":
       let all = VolumeKind.allCases.map(\.rawValue)
       volume = VolumeKind(rawValue: try choice(name, value, all, later: ["ext4"])) ?? .auto
@@ -179,6 +180,8 @@ struct MountOptions {
       case "iter": shape.kind = try ShapeOption.kind(value)
       case "cleanup": shape.cleanup = try ShapeOption.cleanup(value)
       case "era": shape.era = try ShapeOption.era(value)
+      case "alignment": shape.alignment = try ShapeOption.alignment(value)
+      case "stable": shape.needsStablePages = try ShapeOption.stable(value)
       default: break
       }
     } catch {
@@ -213,10 +216,13 @@ struct MountOptions {
   static let help = """
     Mount options (-o name=value,…; defaults first):
 
-      iter=ubuf|iovec|kvec|bvec|xarray|pipe   iterator made of each request
-                             (pipe: reads only)
+      iter=ubuf|iovec|kvec|bvec|xarray|pipe|folioq   iterator made of each
+                             request (pipe: reads only; folioq: era=6.12 on)
       cleanup=auto|pin|get|none   how pages are held; auto asks the iterator
-      era=v8|get|merged      whose rules: the series, before it, Linux 6.5
+      era=v8|get|merged|6.12|6.18|7.3|auto   whose rules: the series, before
+                             it, Linux 6.5, later kernels, the running one
+      alignment=accept|kernel   kernel: EINVAL where the era's kernel refuses
+      stable=off|on          pages must not change in flight: 7.3 then copies
       segs=N misalign=BYTES  cut each buffer, shift it (1, 0)
       volume=auto|raw|scatter   raw: the image is one file, DIR/disk
                              scatter: a tree with names in memory and data in

@@ -60,11 +60,13 @@ struct EraTests {
     #expect(all.sum(.simPagesListed) == found.listed)
   }
 
-  @Test("of a request holds to its end, whatever the next request follows")
-  func changes() throws {
+  @Test(
+    "of a request holds to its end, whatever the next request follows",
+    arguments: [[.get, .v8, .merged], [.get, .v6_12, .v7_3]] as [[Era]])
+  func changes(eras: [Era]) throws {
     let device = ScriptedDevice(byteCount: 1 << 20, blockSize: 512, seed: 5)
     let fixture = try EngineFixture(device: device)
-    for (slot, era) in Era.allCases.enumerated() {
+    for (slot, era) in eras.enumerated() {
       fixture.start(slot, request(isWrite: false, kind: .ubuf, era: era))
     }
     // All three are under way: 8 references, 2 times 8 pins.

@@ -61,7 +61,7 @@ struct ExtractionTests {
     var iterator = IOVIter(userBuffer: Machine.base, count: 16384, direction: .source)
     _ = try iterator.extractPages(into: &list, maxBytes: .max, maxPages: 8, in: machine.context)
     #expect(list.numbers == [0, 1, 2, 3])
-    let isCounted = era != .merged
+    let isCounted = era.rules.contains(.countsZeroPage)
     #expect(machine.counts[1] == [isCounted ? 1025 : 1, 0])
     #expect(machine.counters.sum(.simPinAcquired) == (isCounted ? 4 : 3))
     #expect(machine.counters.sum(.pinAcquired, kind: 0) == (isCounted ? 4 : 3))

@@ -35,6 +35,9 @@ import Memory
     case .xarray:
       iterator = unsafe IOVIter(
         xarray: cache, position: 0, count: bytes, direction: .destination)
+    case .folioq:
+      iterator = unsafe IOVIter(
+        folios: UnsafeBufferPointer(bioVectors), offset: 0, count: bytes, direction: .destination)
     case .pipe: iterator = unsafe IOVIter(pipe: pipe, count: bytes)
     case .discard: iterator = IOVIter(discardedBytes: bytes)
     }

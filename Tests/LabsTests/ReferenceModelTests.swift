@@ -25,7 +25,10 @@ struct ReferenceModelTests {
     }
   }
 
-  @Test("show every bug that can be switched on", arguments: ModelBugs.catalogue.map(\.name))
+  /// All but those of whole calls, which no schedule of processes makes.
+  private static let bugs = ModelBugs.catalogue.map(\.name).filter { $0 != "trim-keeps-pin" }
+
+  @Test("show every bug that can be switched on", arguments: bugs)
   func canary(_ name: String) throws {
     let bug = try #require(ModelBugs(name: name))
     let machine = Interleaving(seed: 7, bugs: bug)

@@ -50,6 +50,8 @@ let package = Package(
       swiftSettings: strict),
     .target(
       name: "Conformance", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),
+    .target(name: "Trace", dependencies: ["Memory"], swiftSettings: strict),
+    .target(name: "Reports", dependencies: ["Trace", "Memory"], swiftSettings: strict),
     .target(
       name: "Labs", dependencies: ["DirectIO", "Devices", "Block", "IOVector", "Memory"],
       swiftSettings: strict),
@@ -58,7 +60,9 @@ let package = Package(
     .executableTarget(
       name: "extractfs",
       dependencies: [
-        "CoreBench", "Labs", "FUSEServer", "Volumes", "Devices", "DirectIO", "Conformance", "Block",
+        "CoreBench", "Labs", "Trace", "Reports", "FUSEServer", "Volumes", "Devices", "DirectIO",
+        "Conformance",
+        "Block",
         "IOVector", "Memory", "CSystem", "CPassThrough",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
@@ -66,6 +70,7 @@ let package = Package(
     .target(
       name: "TestSupport", dependencies: ["Memory", "CSystem"], path: "Tests/TestSupport",
       swiftSettings: strict),
+    .testTarget(name: "TraceTests", dependencies: ["Trace", "Memory"], swiftSettings: strict),
     .testTarget(name: "MemoryTests", dependencies: ["Memory"], swiftSettings: strict),
     .testTarget(
       name: "IOVectorTests", dependencies: ["IOVector", "Memory"], swiftSettings: strict),

@@ -8,6 +8,7 @@ import Memory
 @safe final class DeviceRemainder {
   private let device: FuseDevice
   private let session: OpaquePointer
+  private let server: Server
   private let buffer: UnsafeMutableRawBufferPointer
 
   /// Clones the session's descriptor.
@@ -15,6 +16,7 @@ import Memory
   init(server: Server) throws(Errno) {
     device = try FuseDevice(cloning: server.sessionDescriptor, blocking: false)
     unsafe session = unsafe server.session
+    self.server = server
     // The kernel wants room for the largest request, whatever comes.
     let room = max(server.memory.maxIOBytes, MessageLayout.minimumReceive)
     unsafe buffer = .allocate(byteCount: MessageLayout.dataHeader + room, alignment: 64)
@@ -39,9 +41,8 @@ import Memory
   }
 
   private func take(_ bytes: UnsafeMutableRawBufferPointer) {
-    guard let message = unsafe IncomingMessage(UnsafeRawBufferPointer(bytes)),
-      message.opcode != Opcode.interrupt
-    else { return }
+    guard let message = unsafe IncomingMessage(UnsafeRawBufferPointer(bytes)) else { return }
+    if message.opcode == Opcode.interrupt { return server.interrupt(message) }
     var buffer = unsafe fuse_buf()
     unsafe buffer.size = bytes.count
     unsafe buffer.mem = bytes.baseAddress

@@ -9,6 +9,7 @@ import Memory
 extension Server {
   /// Sends an answer in parts, the first of which is the protocol's header, by its way.
   @unsafe func send(_ parts: UnsafeBufferPointer<iovec>, by route: AnswerRoute) -> Int {
+    if traces.isOn { unsafe noteReply(parts) }
     guard let worker = unsafe route.worker else {
       let descriptor = route.descriptor >= 0 ? route.descriptor : sessionDescriptor
       return unsafe Glibc.writev(descriptor, parts.baseAddress, Int32(parts.count))
@@ -38,6 +39,31 @@ extension Server {
     unsafe bytes.withUnsafeMutableBytes {
       unsafe send(error: nil, payload: $0, to: unique, by: route)
     }
+  }
+
+  /// Notes an answer that leaves by its header.
+  private func noteReply(_ parts: UnsafeBufferPointer<iovec>) {
+    guard let first = unsafe parts.first, let start = unsafe first.iov_base,
+      unsafe first.iov_len >= MessageLayout.replyHeader
+    else { return }
+    noteReply(
+      unique: unsafe start.loadUnaligned(fromByteOffset: 8, as: UInt64.self),
+      error: unsafe start.loadUnaligned(fromByteOffset: 4, as: Int32.self))
+  }
+
+  /// Answers a READ of a stream, which had kept its ring entry.
+  @unsafe func sendStream(
+    error: Errno?, payload: UnsafeMutableRawBufferPointer, to unique: UInt64, by route: AnswerRoute
+  ) {
+    if route.slot >= 0 { ringEntries?.letGo(Slot(Int(route.slot))) }
+    unsafe send(error: error, payload: payload, to: unique, by: route)
+  }
+
+  /// A program waits no longer for the answer to a request.
+  func interrupt(_ message: IncomingMessage) {
+    let start = MessageLayout.requestHeader
+    if message.byteCount < start + 8 { return }
+    streams.interrupt(UInt64(message.word(at: start)) | UInt64(message.word(at: start + 4)) << 32)
   }
 
   private func send(

@@ -14,6 +14,8 @@ enum OpenFlags {
   static let keepCache: UInt32 = 1 << 1
   /// `FOPEN_PARALLEL_DIRECT_WRITES`: newer than libfuse 3.14's `fuse_file_info`, so the answer is made here.
   static let parallelDirectWrites: UInt32 = 1 << 6
+  /// `FOPEN_NONSEEKABLE` and `FOPEN_STREAM`: reads go on where the last one ended, wherever the program thinks it is.
+  static let stream: UInt32 = 1 << 2 | 1 << 4
   /// For files of the volume. Nobody else changes them, so what the kernel has cached stays right from one open to the
   /// next; without that, an open would first write changed pages back and so wait while the mount is frozen.
   static let ofVolume = parallelDirectWrites | keepCache
@@ -41,6 +43,10 @@ extension Server {
   private func openControl(_ node: UInt64, _ flags: Int32, _ request: fuse_req_t) throws(Errno) {
     let access = flags & O_ACCMODE
     if access != O_RDONLY, try control.file(node).accept == nil { throw .accessDenied }
+    if let stream = try control.file(node).stream {
+      let handle = try streams.open(stream)
+      return unsafe replyOpen(handle, flags: OpenFlags.directIO | OpenFlags.stream, request)
+    }
     _ = try control.text(node)
     unsafe replyOpen(0, flags: access == O_RDWR ? OpenFlags.directIO : 0, request)
   }
@@ -78,6 +84,7 @@ extension Server {
   /// FUSE_RELEASE and FUSE_RELEASEDIR.
   func closeFile(_ inode: UInt64, handle: UInt64, _ request: fuse_req_t) {
     if ControlDirectory.owns(inode) {
+      if handle != 0 { streams.close(handle) }
       unsafe fuse_reply_err(request, 0)
       return
     }
@@ -85,6 +92,16 @@ extension Server {
       volume.close(inode, handle: openFiles.close(handle))
       unsafe fuse_reply_err(request, 0)
     }
+  }
+
+  /// FUSE_POLL: a stream is ready when there are events, everything else always.
+  func poll(_ inode: UInt64, file handle: UInt64, waiter: OpaquePointer?, _ request: fuse_req_t) {
+    let waiter = unsafe waiter.map { unsafe TraceStreams.PollHandle($0) }
+    if ControlDirectory.owns(inode) && handle != 0 {
+      unsafe fuse_reply_poll(request, streams.poll(handle, handle: waiter))
+      return
+    }
+    unsafe fuse_reply_poll(request, UInt32(POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM))
   }
 
   // MARK: Listing

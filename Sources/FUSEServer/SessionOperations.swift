@@ -168,6 +168,10 @@ enum SessionOperations {
       guard let request = unsafe request, let info = unsafe info else { return }
       unsafe server(of: request).closeFile(inode, handle: info.pointee.fh, request)
     }
+    unsafe table.poll = { request, inode, info, waiter in
+      guard let request = unsafe request, let info = unsafe info else { return }
+      unsafe server(of: request).poll(inode, file: info.pointee.fh, waiter: waiter, request)
+    }
     unsafe table.fsync = { request, inode, dataOnly, _ in
       guard let request = unsafe request else { return }
       unsafe server(of: request).synchronize(

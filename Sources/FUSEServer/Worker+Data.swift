@@ -123,6 +123,7 @@ extension Worker {
         dataOffset: slots[slot].dataOffset + done, shape: shape, zeroing: zeroing,
         gate: usesGate ? file.state.gate : nil)
       direct.mappingAge = mappingAge
+      direct.thread = slots[slot].thread
       direct.arrivalNanoseconds = slots[slot].arrivalNanoseconds
       direct.isDurable = request.isDurable && !traits.allocatesBlocks
       direct.finishesInVolume = request.isWrite && traits.allocatesBlocks
@@ -274,6 +275,7 @@ extension Worker {
       state.latencyNanoseconds > 0
       ? state.latencyNanoseconds : monotonicNanoseconds() &- state.arrivalNanoseconds
     counters.record(latency, in: .latencyNanoseconds)
+    if trace.isOn { noteReply(slot, error: error, latencyNanoseconds: latency) }
     if isDebugging { trace(request, error.map { " = \(describeErrno($0.rawValue))" } ?? " done") }
     leaveChange(slot)
     slots[slot].job = .none

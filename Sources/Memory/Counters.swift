@@ -13,6 +13,7 @@ public enum Counter: Int, CaseIterable, Sendable {
   case deviceReads, deviceWrites, deviceBytesRead, deviceBytesWritten
   case passthroughRequests, passthroughMappedBytes, passthroughCopiedBytes
   case fixedBufferPages
+  case traceDropped
 
   /// The name users meet in `stats`.
   public var name: String {
@@ -47,6 +48,7 @@ public enum Counter: Int, CaseIterable, Sendable {
     case .deviceBytesWritten: "device_bytes_written"
     case .passthroughRequests: "passthrough_requests"
     case .fixedBufferPages: "fixed_buffer_pages"
+    case .traceDropped: "trace_dropped"
     case .passthroughMappedBytes: "passthrough_mapped_bytes"
     case .passthroughCopiedBytes: "passthrough_copied_bytes"
     }

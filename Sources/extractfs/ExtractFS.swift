@@ -46,6 +46,8 @@ struct ExtractFS: ParsableCommand {
     version: version,
     subcommands: [
       MountCommand.self, UnmountCommand.self, MakeImageCommand.self, StatsCommand.self,
+      TraceCommand.self, PinsCommand.self, RecordCommand.self, ReportCommand.self,
+      VerifyCommand.self,
       PassThroughCommand.self, LabCommand.self, ConformanceCommand.self, BenchCommand.self,
     ])
 }

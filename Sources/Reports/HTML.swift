@@ -56,8 +56,11 @@ enum Shown {
 }
 
 /// A table; the first column names its row.
-func table(_ headings: [String], _ rows: [[String]], caption: String) -> String {
-  var text = "<table><caption>\(escaped(caption))</caption><thead><tr>"
+func table(
+  _ headings: [String], _ rows: [[String]], caption: String, isText: Bool = false
+) -> String {
+  var text =
+    "<table\(isText ? " class=\"text\"" : "")><caption>\(escaped(caption))</caption><thead><tr>"
   for heading in headings { text += "<th scope=\"col\">\(escaped(heading))</th>" }
   text += "</tr></thead><tbody>\n"
   for row in rows {

@@ -105,7 +105,7 @@ public struct ReportPage {
       [""] + runs.map(\.name),
       names.map { name in
         [name] + runs.map { run in run.facts.first { $0.name == name }?.value ?? "–" }
-      }, caption: "facts")
+      }, caption: "facts", isText: true)
   }
 
   private var headline: String {
@@ -254,7 +254,7 @@ public struct ReportPage {
     .skip{position:absolute;left:-99em}.skip:focus{left:1rem}
     table{border-collapse:collapse;margin:.6rem 0;font-variant-numeric:tabular-nums}
     caption{text-align:left;color:var(--soft)}th,td{padding:.15rem .8rem .15rem 0;text-align:left;vertical-align:top}
-    td{text-align:right}thead th{border-bottom:1px solid var(--line)}tbody th{font-weight:500}
+    td{text-align:right}.text td{text-align:left;overflow-wrap:anywhere}thead th{border-bottom:1px solid var(--line)}tbody th{font-weight:500}
     figure{margin:1rem 0}figcaption{font-weight:600}svg{width:100%;height:auto;max-width:46rem}
     svg text{font-size:11px;fill:var(--soft)}.grid{stroke:var(--line)}
     .line{fill:none;stroke-width:1.8}.line.s0{stroke:var(--a)}.line.s1{stroke:var(--b);stroke-dasharray:5 2}

@@ -48,10 +48,14 @@ public struct BlktraceFormat: TraceFormat {
     device = major << 20 | minor & 0xf_ffff
   }
 
+  /// What stands before everything.
   public mutating func begin(_ output: inout [UInt8]) {}
+  /// What stands behind everything.
   public mutating func end(_ output: inout [UInt8]) {}
+  /// A request that has been answered.
   public mutating func add(_ request: TracedRequest, to output: inout [UInt8]) {}
 
+  /// An event.
   public mutating func add(
     _ event: TraceRecord, of request: TracedRequest?, to output: inout [UInt8]
   ) {

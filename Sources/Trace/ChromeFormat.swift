@@ -12,10 +12,13 @@ public struct ChromeFormat: TraceFormat {
   /// - Parameter surroundings: knows programs and paths.
   public init(_ surroundings: any TraceSurroundings) { self.surroundings = surroundings }
 
+  /// What stands before everything.
   public mutating func begin(_ output: inout [UInt8]) { output.add("[") }
 
+  /// What stands behind everything.
   public mutating func end(_ output: inout [UInt8]) { output.add("\n]\n") }
 
+  /// An event.
   public mutating func add(
     _ event: TraceRecord, of request: TracedRequest?, to output: inout [UInt8]
   ) {
@@ -28,6 +31,7 @@ public struct ChromeFormat: TraceFormat {
     output.add("}}")
   }
 
+  /// A request that has been answered.
   public mutating func add(_ request: TracedRequest, to output: inout [UInt8]) {
     let process = surroundings.process(of: request.thread)
     name(process, &output)

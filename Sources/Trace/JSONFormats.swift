@@ -6,10 +6,14 @@ import Memory
 public struct EventJSONFormat: TraceFormat {
   /// A format without state.
   public init() {}
+  /// What stands before everything.
   public mutating func begin(_ output: inout [UInt8]) {}
+  /// A request that has been answered.
   public mutating func add(_ request: TracedRequest, to output: inout [UInt8]) {}
+  /// What stands behind everything.
   public mutating func end(_ output: inout [UInt8]) {}
 
+  /// An event.
   public mutating func add(
     _ event: TraceRecord, of request: TracedRequest?, to output: inout [UInt8]
   ) {
@@ -99,9 +103,12 @@ public struct RequestJSONFormat: TraceFormat {
 
   /// - Parameter surroundings: knows programs and paths.
   public init(_ surroundings: any TraceSurroundings) { self.surroundings = surroundings }
+  /// What stands before everything.
   public mutating func begin(_ output: inout [UInt8]) {}
+  /// What stands behind everything.
   public mutating func end(_ output: inout [UInt8]) {}
 
+  /// An event.
   public mutating func add(
     _ event: TraceRecord, of request: TracedRequest?, to output: inout [UInt8]
   ) {
@@ -110,6 +117,7 @@ public struct RequestJSONFormat: TraceFormat {
     events.add(event, of: nil, to: &output)
   }
 
+  /// A request that has been answered.
   public mutating func add(_ request: TracedRequest, to output: inout [UInt8]) {
     output.add("{\"step\":\"request\",\"request\":")
     output.add(request.request)

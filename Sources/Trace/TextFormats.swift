@@ -6,13 +6,17 @@ import Memory
 public struct EventTextFormat: TraceFormat {
   /// A format without state.
   public init() {}
+  /// What stands before everything.
   public mutating func begin(_ output: inout [UInt8]) {}
+  /// An event.
   public mutating func add(
     _ event: TraceRecord, of request: TracedRequest?, to output: inout [UInt8]
   ) {
     EventLine.add(event, to: &output)
   }
+  /// A request that has been answered.
   public mutating func add(_ request: TracedRequest, to output: inout [UInt8]) {}
+  /// What stands behind everything.
   public mutating func end(_ output: inout [UInt8]) {}
 }
 
@@ -25,14 +29,17 @@ public struct RequestTextFormat: TraceFormat {
   /// - Parameter surroundings: knows programs and paths.
   public init(_ surroundings: any TraceSurroundings) { self.surroundings = surroundings }
 
+  /// What stands behind everything.
   public mutating func end(_ output: inout [UInt8]) {}
 
+  /// What stands before everything.
   public mutating func begin(_ output: inout [UInt8]) {
     output.add(
       "# time program[pid] op file offset+length = result us | kind mode pages held_us | bios: op sector+bytes us\n"
     )
   }
 
+  /// An event.
   public mutating func add(
     _ event: TraceRecord, of request: TracedRequest?, to output: inout [UInt8]
   ) {
@@ -41,6 +48,7 @@ public struct RequestTextFormat: TraceFormat {
     EventLine.add(event, to: &output)
   }
 
+  /// A request that has been answered.
   public mutating func add(_ request: TracedRequest, to output: inout [UInt8]) {
     output.add(seconds: request.arriveNanoseconds)
     output.append(UInt8(ascii: " "))

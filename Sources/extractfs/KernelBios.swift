@@ -10,6 +10,11 @@ struct KernelBio: Hashable {
   /// Of the disk, 512 bytes each.
   var sector: UInt64
   var sectors: Int
+
+  /// The disk's pages of 4096 bytes that it touches.
+  var pages: Set<UInt64> {
+    sectors == 0 ? [] : Set(sector / 8...(sector + UInt64(sectors) - 1) / 8)
+  }
 }
 
 /// An instance of tracefs that exists for as long as this process: a child that outlives it takes it away.
@@ -128,7 +133,8 @@ final class KernelTrace {
 
   /// `NAME-TID [cpu] flags time: block_bio_queue: major,minor rwbs sector + count [NAME]`.
   private static func parse(_ line: String, _ threads: Set<Int>) -> KernelBio? {
-    guard let event = line.range(of: " block_bio_queue: "), let cpu = line.range(of: " [") else {
+    guard let event = line.firstRange(of: " block_bio_queue: "), let cpu = line.firstRange(of: " [")
+    else {
       return nil
     }
     let task = line[..<cpu.lowerBound].split(separator: "-")
@@ -148,11 +154,6 @@ final class KernelTrace {
     if !kind.contains("R") && !kind.contains("W") { return nil }
     return KernelBio(isWrite: kind.contains("W"), sector: sector, sectors: sectors)
   }
-}
-
-extension String {
-  /// Where a text stands first, or nil.
-  fileprivate func range(of text: String) -> Range<String.Index>? { firstRange(of: text) }
 }
 
 extension DaemonProcess {

@@ -121,6 +121,18 @@ struct VerifyVerdict {
   var rows: [Row] = []
   var details: [String] = []
 
+  /// The row about the kernel's pins.
+  static let pinsCheck = "pages pinned by the kernel"
+
+  /// Whether the kernel has counted more pins than are known of.
+  var hasTooManyPins: Bool {
+    rows.contains { row in
+      guard row.check == Self.pinsCheck, let expected = Int(row.expected), let seen = Int(row.seen)
+      else { return false }
+      return seen > expected
+    }
+  }
+
   mutating func add(_ check: String, _ expected: Int, _ seen: Int, _ remark: String = "") {
     rows.append(
       Row(

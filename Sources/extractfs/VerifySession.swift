@@ -136,8 +136,15 @@ struct VerifySession {
 
   // MARK: Looking
 
-  /// Makes requests and compares.
+  /// Makes requests and compares. The kernel counts the pins of all programs: where it has counted too many, another
+  /// may have come between, and the same is done again.
   mutating func work(requests: Int) throws -> VerifyVerdict {
+    var verdict = try workOnce(requests: requests)
+    for _ in 0..<4 where verdict.hasTooManyPins { verdict = try workOnce(requests: requests) }
+    return verdict
+  }
+
+  private mutating func workOnce(requests: Int) throws -> VerifyVerdict {
     guard let workload else { preconditionFailure("a workload was not prepared") }
     try beginLook()
     let noiseBefore = Self.noise()
@@ -219,7 +226,7 @@ struct VerifySession {
   private func judgePins(
     client: Int?, pinned: Int?, noise: Int, _ verdict: inout VerifyVerdict
   ) {
-    let name = "pages pinned by the kernel"
+    let name = VerifyVerdict.pinsCheck
     guard let client else {
       return verdict.skip(name, "whose pages your programs use is not known")
     }
@@ -260,20 +267,38 @@ struct VerifySession {
     if expected.isEmpty && seen.isEmpty && !log.bios.isEmpty {
       return verdict.skip(name, "the image has no data where it was read; try --writes")
     }
-    compare(expected, seen, &verdict)
+    compare(expected, seen, cached: cachedPages(extents, disk.startSector), &verdict)
+  }
+
+  /// Pages of the disk that bios touched which go through the host's page cache: what that reads and writes around them,
+  /// and when, is its own affair.
+  private func cachedPages(_ extents: FileExtents, _ startSector: UInt64) -> Set<UInt64> {
+    var pages: Set<UInt64> = []
+    for bio in log.cachedBios {
+      let offset = Int(bio.sector) * 512 & ~4095
+      let end = (Int(bio.sector) * 512 + bio.sectors * 512 + 4095) & ~4095
+      let runs = extents.bios(
+        isWrite: true, offset: offset, length: end - offset, diskStartSector: startSector)
+      for run in runs { pages.formUnion(run.pages) }
+    }
+    return pages
   }
 
   private func compare(
-    _ expected: [KernelBio], _ seen: [KernelBio], _ verdict: inout VerifyVerdict
+    _ expected: [KernelBio], _ seen: [KernelBio], cached: Set<UInt64>,
+    _ verdict: inout VerifyVerdict
   ) {
     var counts: [KernelBio: Int] = [:]
     for bio in expected { counts[bio, default: 0] += 1 }
     for bio in seen { counts[bio, default: 0] -= 1 }
     let missing = counts.filter { $0.value > 0 }
-    let extra = counts.filter { $0.value < 0 }
+    let byCache = counts.filter { $0.value < 0 && !cached.isDisjoint(with: $0.key.pages) }
+    let extra = counts.filter { $0.value < 0 && byCache[$0.key] == nil }
+    let ofCache = -byCache.values.reduce(0, +)
     verdict.add(
-      "bios of the kernel, number", expected.count, seen.count,
-      "of \(log.bios.count) bios of the model, cut where the image's extents end")
+      "bios of the kernel, number", expected.count, seen.count - ofCache,
+      "of \(log.bios.count) bios of the model, cut where the image's extents end"
+        + (ofCache > 0 ? "; \(ofCache) more by the host's page cache" : ""))
     verdict.add(
       "bios with that sector and size", expected.count,
       expected.count - missing.values.reduce(0, +))
@@ -296,6 +321,8 @@ struct ModelLog {
   /// Pages of bios that the kernel ought to pin for the image's own direct I/O.
   var backingPages = 0
   var bios: [KernelBio] = []
+  /// Bios that go through the host's page cache.
+  var cachedBios: [KernelBio] = []
   var details: [String] = []
   private var assembler = RequestAssembler()
   private static let mostDetails = 10
@@ -339,9 +366,9 @@ struct ModelLog {
   private mutating func addBio(_ record: TraceRecord) {
     let isWrite = record.operation == 1
     if !isWrite && record.operation != 0 || record.length == 0 { return }
-    if record.flags.contains(.cached) { return }
-    bios.append(
-      KernelBio(isWrite: isWrite, sector: record.sector, sectors: record.length / 512))
+    let bio = KernelBio(isWrite: isWrite, sector: record.sector, sectors: record.length / 512)
+    if record.flags.contains(.cached) { return cachedBios.append(bio) }
+    bios.append(bio)
     if !record.flags.contains(.registered) && !record.flags.contains(.zeroes) {
       backingPages += record.pages
     }

@@ -50,6 +50,8 @@ let package = Package(
       swiftSettings: strict),
     .target(
       name: "DirectCall", dependencies: ["IOVector", "Memory"], swiftSettings: strict),
+    .target(name: "Trace", dependencies: ["Memory"], swiftSettings: strict),
+    .target(name: "Reports", dependencies: ["Trace", "Memory"], swiftSettings: strict),
     .target(
       name: "Conformance", dependencies: ["DirectCall", "Block", "IOVector", "Memory"],
       swiftSettings: strict),
@@ -62,14 +64,15 @@ let package = Package(
     .executableTarget(
       name: "extractfs",
       dependencies: [
-        "CoreBench", "Labs", "FUSEServer", "Volumes", "Devices", "DirectIO", "DirectCall",
-        "Conformance", "Block", "IOVector", "Memory", "CSystem", "CPassThrough",
+        "CoreBench", "Labs", "Trace", "Reports", "FUSEServer", "Volumes", "Devices", "DirectIO",
+        "DirectCall", "Conformance", "Block", "IOVector", "Memory", "CSystem", "CPassThrough",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ], swiftSettings: strict),
     .target(
       name: "TestSupport", dependencies: ["Memory", "CSystem"], path: "Tests/TestSupport",
       swiftSettings: strict),
+    .testTarget(name: "TraceTests", dependencies: ["Trace", "Memory"], swiftSettings: strict),
     .testTarget(name: "MemoryTests", dependencies: ["Memory"], swiftSettings: strict),
     .testTarget(
       name: "IOVectorTests", dependencies: ["IOVector", "Memory"], swiftSettings: strict),

@@ -5,6 +5,8 @@
 #pragma once
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <linux/stat.h>
 #include <pthread.h>
 #include <spawn.h>
@@ -72,6 +74,18 @@ static inline int extractfs_may_run_on_cpu(unsigned cpu) {
   unsigned long mask[8192 / (8 * sizeof(unsigned long))] = {0};
   if (cpu >= sizeof mask * 8 || syscall(SYS_sched_getaffinity, 0, sizeof mask, mask) < 0) return 0;
   return (int)(mask[cpu / (8 * sizeof mask[0])] >> (cpu % (8 * sizeof mask[0])) & 1);
+}
+
+/* FIEMAP: ioctl(2) is variadic. The structure is linux/fiemap.h's. */
+int ioctl(int descriptor, unsigned long request, ...);
+static inline int extractfs_fiemap(int descriptor, void *map) {
+  return ioctl(descriptor, FS_IOC_FIEMAP, map);
+}
+
+/* splice(2), which is behind _GNU_SOURCE: from a stream into a pipe. */
+ssize_t splice(int from, loff_t *from_offset, int to, loff_t *to_offset, size_t count, unsigned flags);
+static inline ssize_t extractfs_splice(int from, int to, size_t count) {
+  return splice(from, 0, to, 0, count, 0);
 }
 
 /* fork(2), which Swift withholds. The child is to make system calls and leave by _exit(2), nothing else. */

@@ -155,6 +155,7 @@ extension DirectIOEngine {
       request.isWrite ? .write : .read, slot, at: position, era: request.shape.era,
       bugs: context.bugs.union(request.shape.bugs))
     let before = held()
+    let counted = trace.isOn ? countedSoFar() : nil
     do throws(Errno) {
       try bio.fill(from: &body, limits: limits, policy: request.shape.policy)
     } catch {
@@ -163,6 +164,7 @@ extension DirectIOEngine {
     }
     table[slot].heldPages &+= held() &- before
     table[slot].heldMode = bio.flags.cleanupMode
+    if let counted { noteFilled(slot, bio, since: counted) }
     position += bio.byteCount
     if !request.isWrite && !bio.flags.cleanupMode.isEmpty { bio.setPagesDirty() }
     if bio.flags.contains(.cloned) { context.counters.add(.bvecs, bio.vectorCount) }
@@ -202,6 +204,7 @@ extension DirectIOEngine {
       }
     }
     table[slot].pendingBios &+= 1
+    if trace.isOn { return submitNoted(bio, slot) }
     queue.submit(bio)
   }
 
@@ -219,7 +222,8 @@ extension DirectIOEngine {
       LedgerEntry(
         unique: request.unique, inode: request.inode, offset: request.fileOffset,
         length: request.length, kind: table[slot].iterator.kind, mode: table[slot].heldMode,
-        pages: table[slot].heldPages, startNanoseconds: started), line: LedgerLine(of: slot))
+        pages: table[slot].heldPages, startNanoseconds: started, thread: request.thread),
+      line: LedgerLine(of: slot))
   }
 
   /// Pages on which this worker holds something now.
@@ -242,7 +246,7 @@ extension DirectIOEngine {
     let slot = Slot(bio.token)
     if let error = bio.status { fail(slot, error) }
     let before = held()
-    bio.end()
+    if trace.isOn { endNoted(bio, slot) } else { bio.end() }
     table[slot].heldPages &+= held() &- before
     table[slot].pendingBios &-= 1
     if table[slot].pendingBios == 0 { advance(slot) }

@@ -66,6 +66,7 @@ extension DirectIOEngine {
       bugs: context.bugs.union(request.shape.bugs))
     var rest = buffer
     let before = held()
+    let counted = trace.isOn ? countedSoFar() : nil
     do throws(Errno) {
       try bio.mapUser(from: &rest, limits: passThroughLimits, policy: request.shape.policy)
     } catch {
@@ -80,6 +81,7 @@ extension DirectIOEngine {
     buffer = rest
     table[slot].heldPages &+= held() &- before
     table[slot].heldMode = bio.flags.cleanupMode
+    if let counted { noteFilled(slot, bio, since: counted) }
     table[slot].mappedBytes &+= count
     context.counters.add(.passthroughMappedBytes, count)
     submit(bio, slot)

@@ -29,6 +29,9 @@ public final class DirectIOEngine {
   let context: MemoryContext
   let buffers: RequestBuffers
   let table: RequestTable
+  /// Where steps are noted while somebody reads, and when each bio was submitted meanwhile.
+  let trace: TraceRing
+  let submitted: FixedTable<SubmittedBio>
   /// Segments of each bio's own table.
   let vectorsPerBio: Int
   /// Bios of the pool that no request has to itself.
@@ -55,12 +58,14 @@ public final class DirectIOEngine {
   ///   - ledger: where who holds what is written; it has a line for each slot.
   ///   - defects: where wrong accounting is named.
   ///   - context: the model's surroundings.
+  ///   - trace: where steps are noted while somebody reads.
   ///   - passThroughLimits: what pass-through keeps to; nil for the device's limits.
   ///   - bioCount: bios under way at once; requests that find none wait for them.
   /// - Throws: what the device's queue could not be made for.
   public init(
     worker: Int, buffers: RequestBuffers, device: any BlockDevice, ring: AnyObject? = nil,
     ledger: Ledger, defects: DefectLog, context: MemoryContext,
+    trace: TraceRing = TraceSet.unread.rings[0],
     passThroughLimits: QueueLimits? = nil, bioCount: Int = DirectIOEngine.defaultBioCount
   ) throws(Errno) {
     self.worker = worker
@@ -70,6 +75,7 @@ public final class DirectIOEngine {
     self.ledger = ledger
     self.defects = defects
     self.context = context
+    self.trace = trace
     limits = device.limits
     self.passThroughLimits = passThroughLimits ?? device.limits
     let pages = buffers.maxIOBytes / pageSize + 1 + RequestShape.maxSegments
@@ -80,6 +86,7 @@ public final class DirectIOEngine {
         extents: ExtentList.capacity, bodyBytes: buffers.maxIOBytes,
         segments: RequestShape.maxSegments, edges: 4, vectorsPerBio: vectorsPerBio))
     unreservedBios = count
+    submitted = FixedTable(count: count, repeating: SubmittedBio())
     pool = BioPool(slotCount: count, vectorsPerBio: vectorsPerBio, context: context)
     queue = try device.makeQueue(pool: pool, depth: count, context: context, ring: ring)
   }
@@ -155,10 +162,17 @@ public final class DirectIOEngine {
   /// Starts a flush. It ends through `nextFinished()`.
   ///
   /// In the slot of a request that has finished in the volume it goes on with that request.
-  /// - Parameter arrivalNanoseconds: from when its latency counts; 0 for now.
-  public func startFlush(_ slot: Slot, arrivalNanoseconds: Int = 0) {
+  /// - Parameters:
+  ///   - unique: the FUSE request that asks for it, unless it is the slot's last one.
+  ///   - arrivalNanoseconds: from when its latency counts; 0 for now.
+  public func startFlush(
+    _ slot: Slot, of unique: RequestNumber? = nil, arrivalNanoseconds: Int = 0
+  ) {
     leaveGate(slot)
     var flush = table[slot].request
+    if let unique {
+      flush = DirectRequest(.flush, unique: unique, inode: 0, fileOffset: 0, length: 0)
+    }
     flush.operation = .flush
     flush.arrivalNanoseconds = arrivalNanoseconds
     start(slot, flush)
@@ -177,6 +191,7 @@ public final class DirectIOEngine {
       enteredGate(slot)
     } else {
       parkedCount &+= 1
+      if trace.isOn { trace.note(event(.park, slot)) }
     }
   }
 
@@ -205,7 +220,9 @@ public final class DirectIOEngine {
       return finish(slot)
     }
     switch table[slot].phase {
-    case .parked: enteredGate(slot)
+    case .parked:
+      if trace.isOn { trace.note(event(.enter, slot)) }
+      enteredGate(slot)
     case .stale:
       table[slot].request.mappingAge = nil
       plan(slot)
@@ -275,9 +292,10 @@ public final class DirectIOEngine {
     checkBalance(slot)
     let end = monotonicNanoseconds()
     table[slot].endNanoseconds = end
+    if trace.isOn { noteFinished(slot, at: end) }
     let taken = table[slot].takenNanoseconds
     if taken > 0 {
-      ledger.clear(line: LedgerLine(of: slot))
+      ledger.clear(line: LedgerLine(of: slot), at: end)
       context.counters.record(end &- taken, in: .pinHoldNanoseconds)
     }
     activeCount &-= 1
@@ -294,6 +312,7 @@ public final class DirectIOEngine {
     if held == 0 { return }
     let request = table[slot].request
     if held > 0 { context.counters.add(.simLeaks, held) }
+    if trace.isOn { noteDefect(slot, heldPages: held) }
     defects.note(
       "request \(request.unique) (\(request.operation.name) inode \(request.inode) offset "
         + "\(request.fileOffset) length \(request.length)) "

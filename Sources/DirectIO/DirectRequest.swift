@@ -73,6 +73,8 @@ public enum DirectOperation: Equatable, Sendable {
   /// Whether every block that the request touches is at least 4096 bytes long, aligned so on the device, and no other
   /// file's, so that a small write may go through the host's page cache.
   public var mayUseHostCache = false
+  /// The thread that asked, or 0 where nobody did.
+  public var thread: Int32 = 0
   /// When the request arrived, on CLOCK_MONOTONIC; 0 for now.
   public var arrivalNanoseconds = 0
   /// The gate's `mappingAge` before the extents were asked for; nil if they cannot change.

@@ -22,6 +22,8 @@ public struct LedgerEntry: Sendable {
   public var pages: Int
   /// When the request arrived, on CLOCK_MONOTONIC, in nanoseconds.
   public var startNanoseconds: Int
+  /// The thread that asked, or 0 where nobody did.
+  public var thread: Int32 = 0
 }
 
 /// A fixed table of lines, each a seqlock: its worker writes without waiting, a reader that meets a write looks again.
@@ -29,6 +31,8 @@ public final class Ledger: Sendable {
   private let words: FixedTable<Atomic<Int>>
   /// Lines: request slots of all workers.
   public let lineCount: Int
+  /// Holds that have ended, and those that kept pages from being moved.
+  public let history = HoldHistory()
 
   private static let wordsPerLine = 8
 
@@ -47,16 +51,22 @@ public final class Ledger: Sendable {
     words[first &+ 1].store(Int(bitPattern: UInt(entry.inode)), ordering: .relaxed)
     words[first &+ 2].store(entry.offset, ordering: .relaxed)
     words[first &+ 3].store(entry.length, ordering: .relaxed)
-    let packed = Int(entry.kind.rawValue) | Int(entry.mode.rawValue) << 8
+    let packed =
+      Int(entry.kind.rawValue) | Int(entry.mode.rawValue & 0xff) << 8 | Int(entry.thread) << 32
     words[first &+ 4].store(packed, ordering: .relaxed)
     words[first &+ 5].store(entry.pages, ordering: .relaxed)
     words[first &+ 6].store(entry.startNanoseconds, ordering: .relaxed)
     words[first].store(Int(bitPattern: UInt(entry.unique.rawValue)), ordering: .releasing)
   }
 
-  /// Clears a line. Called by the line's worker only.
-  func clear(line: LedgerLine) {
+  /// Clears a line, and keeps what it said if the hold was a long one. Called by the line's worker only.
+  /// - Parameter now: the end of the hold, on CLOCK_MONOTONIC, in nanoseconds.
+  func clear(line: LedgerLine, at now: Int) {
     if !Accounting.isOn { return }
+    let held = now &- words[line.number &* Self.wordsPerLine &+ 6].load(ordering: .relaxed)
+    if history.wants(heldNanoseconds: held), let entry = entry(line: line.number) {
+      history.add(entry, endNanoseconds: now)
+    }
     words[line.number &* Self.wordsPerLine].store(0, ordering: .relaxed)
   }
 
@@ -78,9 +88,10 @@ public final class Ledger: Sendable {
         offset: words[first &+ 2].load(ordering: .relaxed),
         length: words[first &+ 3].load(ordering: .relaxed),
         kind: IOVIter.Kind(rawValue: UInt8(packed & 0xff)) ?? .ubuf,
-        mode: FollFlags(rawValue: UInt32(packed >> 8)),
+        mode: FollFlags(rawValue: UInt32(packed >> 8 & 0xff)),
         pages: words[first &+ 5].load(ordering: .relaxed),
-        startNanoseconds: words[first &+ 6].load(ordering: .relaxed))
+        startNanoseconds: words[first &+ 6].load(ordering: .relaxed),
+        thread: Int32(truncatingIfNeeded: packed >> 32))
       atomicMemoryFence(ordering: .acquiring)
       if words[first].load(ordering: .relaxed) == unique { return entry }
     }

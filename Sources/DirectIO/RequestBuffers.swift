@@ -54,6 +54,12 @@ public final class RequestBuffers: @unchecked Sendable {
   public func payloadPage(_ slot: Slot) -> Page { payloadPages[slot.number] }
   func bouncePage(_ slot: Slot) -> Page { bouncePages[slot.number] }
 
+  /// Whether a page is of a slot's bounce buffer.
+  func isBounce(_ page: Page, of slot: Slot) -> Bool {
+    let first = bouncePages[slot.number].number
+    return page.number >= first && page.number < first + maxIOBytes / pageSize + 2
+  }
+
   /// Takes out what a pipe iterator put into the request's pipe.
   func drainPipe(_ slot: Slot) { segments[slot.number].pipe?.drain() }
 

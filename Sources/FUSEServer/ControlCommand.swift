@@ -40,6 +40,7 @@ enum ControlCommand {
   case freeze
   case thaw
   case drop
+  case migrate
   case checkpoint(String)
   /// For `extractfs umount` only: where the last word goes.
   case farewell(String)
@@ -66,10 +67,11 @@ enum ControlCommand {
     case ("freeze", 0): return .freeze
     case ("thaw", 0): return .thaw
     case ("drop", 0): return .drop
+    case ("migrate", 0): return .migrate
     case ("farewell", 1): return .farewell(arguments[0])
     case ("checkpoint", 1): return .checkpoint(arguments[0])
     case ("reset", _), ("set", _), ("flush", _), ("freeze", _), ("thaw", _), ("drop", _),
-      ("checkpoint", _):
+      ("migrate", _), ("checkpoint", _):
       throw .invalid("wrong arguments for \(words[0]); read `help`")
     default: throw .invalid("unknown verb \(words[0]); read `help` for the verbs")
     }
@@ -126,6 +128,9 @@ enum ControlCommand {
     thaw                  lets held writes go                        thaw
     drop                  drops the kernel's cached pages of files,  drop
                           not while the mount is frozen
+    migrate               tries to move the pages that requests hold   migrate
+                          now; `pins` tells who was in the way, and
+                          when it let go
     checkpoint NAME       flushes and keeps the figures under a      checkpoint after-load
                           name in stats.json
 

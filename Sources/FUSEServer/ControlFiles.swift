@@ -17,6 +17,8 @@ extension Server {
       },
       ControlFile(name: "stats.json", permissions: 0o444) { [unowned self] in statistics.json() },
       ControlFile(name: "pins", permissions: 0o444) { [unowned self] in pinsText() },
+      ControlFile(name: "trace", permissions: 0o400, render: { "" }, stream: .text),
+      ControlFile(name: "trace_raw", permissions: 0o400, render: { "" }, stream: .records),
       ControlFile(
         name: "control", permissions: 0o600, render: { lastReply.text },
         accept: { [unowned self] text, done in
@@ -32,21 +34,6 @@ extension Server {
       ControlFile(name: "config", permissions: 0o444) { [unowned self] in configText() },
       ControlFile(name: "help", permissions: 0o444) { ControlCommand.help },
     ]
-  }
-
-  /// Who holds what now.
-  private func pinsText() -> String {
-    var text = "# request inode offset length kind mode pages age_us\n"
-    let now = monotonicNanoseconds()
-    for entry in ledger.entries() {
-      let mode = entry.mode.contains(.pin) ? "pin" : entry.mode.contains(.get) ? "get" : "none"
-      let age = max(0, now - entry.startNanoseconds) / 1000
-      text +=
-        "\(entry.unique) \(entry.inode) \(entry.offset) \(entry.length) \(entry.kind.name) \(mode) "
-        + "\(entry.pages) \(age)\n"
-    }
-    for defect in defects.lines { text += "# defect: \(defect)\n" }
-    return text
   }
 
   /// The settings in force, `name=value` a line.
@@ -115,6 +102,7 @@ extension Server {
       thaw()
       finish("ok", nil)
     case .drop: drop(done)
+    case .migrate: finish(migrate(), nil)
     case .farewell(let name):
       farewell.set(name)
       finish("ok", nil)

@@ -66,6 +66,9 @@ struct IncomingMessage {
       && word(at: 60) & WriteFlags.cache != 0
   }
 
+  /// The thread that sent it.
+  var thread: Int32 { Int32(bitPattern: word(at: 32)) }
+
   /// Who sent it.
   var caller: Caller {
     Caller(user: word(at: 24), group: word(at: 28), process: Int32(bitPattern: word(at: 32)))

@@ -41,7 +41,8 @@ final class DeviceRemainder {
   }
 
   private func take(_ bytes: MemoryWindow) {
-    guard let message = IncomingMessage(bytes), message.opcode != Opcode.interrupt else { return }
+    guard let message = IncomingMessage(bytes) else { return }
+    if message.opcode == Opcode.interrupt { return server.interrupt(message) }
     server.session.process(bytes)
   }
 }

@@ -86,6 +86,10 @@ import Volumes
   /// Answers an lseek.
   func reply(position: Int) { unsafe fuse_reply_lseek(pointer, off_t(position)) }
 
+  /// Answers a poll.
+  /// - Parameter events: those of poll(2) that there are.
+  func reply(events: UInt32) { unsafe fuse_reply_poll(pointer, events) }
+
   /// Answers an ioctl with a structure, and with what follows it.
   func reply(ioctl structure: some BitwiseCopyable, _ rest: MemoryWindow) {
     var structure = structure

@@ -99,9 +99,10 @@ extension ProtocolTable {
             by: "open",
             "the volume's files: nobody else changes them, and pass-through writes invalidate by themselves"
           )),
-        .init("FOPEN_NONSEEKABLE", 2, .declined("all files can be read at any place")),
+        .init(
+          "FOPEN_NONSEEKABLE", 2, .heeded(by: "openControl", "for streams; all else has positions")),
         .init("FOPEN_CACHE_DIR", 3, .declined("entries change, and a listing is short work")),
-        .init("FOPEN_STREAM", 4, .declined("all files have positions")),
+        .init("FOPEN_STREAM", 4, .heeded(by: "openControl", "for streams")),
         .init(
           "FOPEN_NOFLUSH", 5,
           .heeded(
@@ -252,7 +253,9 @@ extension ProtocolTable {
     .init(
       "fuse_poll_in.flags",
       [
-        .init("FUSE_POLL_SCHEDULE_NOTIFY", 0, .unused("POLL is refused"))
+        .init(
+          "FUSE_POLL_SCHEDULE_NOTIFY", 0,
+          .library("as a handle, by which who polls a stream is told of events"))
       ]),
     .init(
       "fuse_notify_inval_entry_out.flags",

@@ -229,7 +229,8 @@ extension ProtocolTable {
         .init("off", .heeded(by: "dropCached", "where it begins")),
         .init("len", .heeded(by: "dropCached", "0 means all that follows")),
       ]),
-    .init("fuse_notify_poll_wakeup_out", ["kh"], .unused("never sent")),
+    .init(
+      "fuse_notify_poll_wakeup_out", ["kh"], .library("by fuse_lowlevel_notify_poll()")),
     .init("fuse_notify_inval_entry_out", ["parent", "namelen", "flags"], .unused("never sent")),
     .init(
       "fuse_notify_delete_out", ["parent", "child", "namelen", "padding"], .unused("never sent")),

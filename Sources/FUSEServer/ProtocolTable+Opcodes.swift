@@ -99,7 +99,9 @@ extension ProtocolTable {
       "FUSE_IOCTL", 39,
       .heeded(
         by: "passThrough", "block requests where the volume allows them; anything else is ENOTTY")),
-    .init("FUSE_POLL", 40, .declined("ENOSYS: the kernel says always ready, as for any file")),
+    .init(
+      "FUSE_POLL", 40,
+      .heeded(by: "poll", "a stream is ready when there are events; any other file always")),
     .init("FUSE_BMAP", 37, .declined("ENOSYS; sent for block mounts only")),
     .init("FUSE_GETLK", 31, .declined("not agreed on: the kernel keeps locks by itself")),
     .init("FUSE_SETLK", 32, .declined("not agreed on: the kernel keeps locks by itself")),
@@ -115,7 +117,8 @@ extension ProtocolTable {
       "FUSE_INTERRUPT", 36,
       .heeded(
         by: "dispatch",
-        "no request is cut short: each ends soon, or, held by a freeze, after the thaw")),
+        "a read of a stream is cut short; every other request ends soon, or, held by a freeze, after the thaw"
+      )),
     .init("FUSE_DESTROY", 38, .library("answered; sent for block mounts only")),
     .init("FUSE_NOTIFY_REPLY", 41, .unused("answers NOTIFY_RETRIEVE, which is never sent")),
     .init("CUSE_INIT", 4096, .unused("this is no character device")),

@@ -167,13 +167,26 @@ extension ProtocolTable {
         .init("out_iovs", .unused("FUSE_IOCTL_RETRY is never asked")),
       ]),
     .init("fuse_ioctl_iovec", ["base", "len"], .unused("FUSE_IOCTL_RETRY is never asked")),
-    .init("fuse_interrupt_in", ["unique"], .unused("no request is cut short")),
+    .init(
+      "fuse_interrupt_in", ["unique"],
+      .heeded(by: "interrupt", "a read of a stream is cut short, nothing else")),
     .init(
       "fuse_copy_file_range_in",
       ["fh_in", "off_in", "nodeid_out", "fh_out", "off_out", "len", "flags"],
       .unused("COPY_FILE_RANGE is refused")),
     .init("fuse_copy_file_range_out", ["bytes_copied"], .unused("COPY_FILE_RANGE_64 is refused")),
-    .init("fuse_poll_in", ["fh", "kh", "flags", "events"], .unused("POLL is refused")),
-    .init("fuse_poll_out", ["revents", "padding"], .unused("POLL is refused")),
+    .init(
+      "fuse_poll_in",
+      [
+        .init("fh", .heeded(by: "poll", "the stream's number")),
+        .init("kh", .library("kept in the handle")), .init("flags", .library("no handle without")),
+        .init("events", .declined("all that is ready is told")),
+      ]),
+    .init(
+      "fuse_poll_out",
+      [
+        .init("revents", .heeded(by: "poll", "what is ready")),
+        .init("padding", .unused("padding")),
+      ]),
   ]
 }

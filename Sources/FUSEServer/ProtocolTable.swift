@@ -121,7 +121,7 @@ enum ProtocolTable {
 
   /// Messages that a daemon may send by itself.
   static let notifications: [ProtocolRow] = [
-    .init("FUSE_NOTIFY_POLL", 1, .unused("POLL is refused, so nobody waits")),
+    .init("FUSE_NOTIFY_POLL", 1, .heeded(by: "serve", "when a stream that is polled has events")),
     .init(
       "FUSE_NOTIFY_INVAL_INODE", 2,
       .heeded(

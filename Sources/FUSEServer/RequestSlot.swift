@@ -22,6 +22,8 @@ enum SlotJob: UInt8 {
 @safe struct RequestSlot {
   var job = SlotJob.none
   var unique: RequestNumber = 0
+  /// The thread that asked, or 0: what the kernel writes back comes from nobody.
+  var thread: Int32 = 0
   /// The way by which the answer must leave.
   var route = AnswerRoute.none
   /// When the request arrived, on CLOCK_MONOTONIC.

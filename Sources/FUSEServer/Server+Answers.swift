@@ -9,6 +9,7 @@ import Memory
 extension Server {
   /// Sends an answer in parts, the first of which is the protocol's header, by its way.
   func send(_ parts: [MemoryWindow], by route: AnswerRoute) -> Int {
+    if traces.isOn { noteReply(parts) }
     guard let worker = unsafe route.worker else {
       let descriptor = route.descriptor >= 0 ? route.descriptor : session.descriptor
       return VectorList(parts).write(to: descriptor)
@@ -35,6 +36,27 @@ extension Server {
   func send(bytes: ArraySlice<UInt8>, to unique: UInt64, by route: AnswerRoute) {
     var bytes = Array(bytes)
     MemoryWindow.on(&bytes) { send(error: nil, payload: $0, to: unique, by: route) }
+  }
+
+  /// Notes an answer that leaves by its header.
+  private func noteReply(_ parts: [MemoryWindow]) {
+    guard let header = parts.first, header.count >= MessageLayout.replyHeader else { return }
+    noteReply(unique: header.load(UInt64.self, at: 8), error: header.load(Int32.self, at: 4))
+  }
+
+  /// Answers a READ of a stream, which had kept its ring entry.
+  func sendStream(
+    error: Errno?, payload: MemoryWindow, to unique: UInt64, by route: AnswerRoute
+  ) {
+    if route.slot >= 0 { ringEntries?.letGo(Slot(Int(route.slot))) }
+    send(error: error, payload: payload, to: unique, by: route)
+  }
+
+  /// A program waits no longer for the answer to a request.
+  func interrupt(_ message: IncomingMessage) {
+    let start = MessageLayout.requestHeader
+    if message.byteCount < start + 8 { return }
+    streams.interrupt(UInt64(message.word(at: start)) | UInt64(message.word(at: start + 4)) << 32)
   }
 
   private func send(

@@ -7,7 +7,9 @@ import Volumes
 
 extension Worker {
   /// Serves a READ from a node's text at once, and hands a WRITE to the control queue, which may answer later.
-  func serveControl(_ request: DataRequest, payload: String, by route: AnswerRoute) {
+  func serveControl(
+    _ request: DataRequest, slot: Slot, payload: String, by route: AnswerRoute
+  ) {
     let server = server
     if request.isWrite {
       server.controlQueue.async {
@@ -26,6 +28,9 @@ extension Worker {
       }
       return
     }
+    if request.fileHandle != 0 && !request.isWrite {
+      return serveStream(request, slot: slot, by: route)
+    }
     do throws(Errno) {
       let text = try server.control.text(request.inode)
       let start = min(request.offset, text.count)
@@ -34,5 +39,15 @@ extension Worker {
     } catch {
       server.send(error: error, to: request.unique, by: route)
     }
+  }
+
+  /// Keeps a READ of a stream until there is something. By a ring it keeps its entry, of which some must stay free:
+  /// where too many wait, the reader is told to try again.
+  private func serveStream(_ request: DataRequest, slot: Slot, by route: AnswerRoute) {
+    let isHeld = server.ringEntries?.hold(slot) ?? true
+    if isHeld && server.streams.read(request, by: route) { return }
+    if isHeld { server.ringEntries?.letGo(slot) }
+    server.send(
+      error: server.isStopping ? .badDescriptor : .wouldBlock, to: request.unique, by: route)
   }
 }

@@ -17,6 +17,8 @@ enum OpenFlags {
   static let noFlush: UInt32 = 1 << 5
   /// `FOPEN_PARALLEL_DIRECT_WRITES`: newer than libfuse 3.14's `fuse_file_info`, so the answer is made here.
   static let parallelDirectWrites: UInt32 = 1 << 6
+  /// `FOPEN_NONSEEKABLE` and `FOPEN_STREAM`: reads go on where the last one ended, wherever the program thinks it is.
+  static let stream: UInt32 = 1 << 2 | 1 << 4
   /// For files of the volume. Nobody else changes them, so what the kernel has cached stays right from one open to the
   /// next; without that, an open would first write changed pages back and so wait while the mount is frozen.
   static let ofVolume = parallelDirectWrites | keepCache | noFlush
@@ -45,6 +47,10 @@ extension Server {
   {
     let access = flags & O_ACCMODE
     if access != O_RDONLY, try control.file(node).accept == nil { throw .accessDenied }
+    if let stream = try control.file(node).stream {
+      let handle = try streams.open(stream)
+      return replyOpen(handle, flags: OpenFlags.directIO | OpenFlags.stream, request)
+    }
     _ = try control.text(node)
     replyOpen(0, flags: access == O_RDWR ? OpenFlags.directIO : 0, request)
   }
@@ -81,6 +87,7 @@ extension Server {
   /// FUSE_RELEASE and FUSE_RELEASEDIR.
   func closeFile(_ inode: UInt64, handle: UInt64, _ request: LibfuseRequest) {
     if ControlDirectory.owns(inode) {
+      if handle != 0 { streams.close(handle) }
       request.reply()
       return
     }
@@ -88,6 +95,17 @@ extension Server {
       volume.close(inode, handle: openFiles.close(handle))
       request.reply()
     }
+  }
+
+  /// FUSE_POLL: a stream is ready when there are events, everything else always.
+  func poll(
+    _ inode: UInt64, file handle: UInt64, waiter: TraceStreams.PollHandle?,
+    _ request: LibfuseRequest
+  ) {
+    if ControlDirectory.owns(inode) && handle != 0 {
+      return request.reply(events: streams.poll(handle, handle: waiter))
+    }
+    request.reply(events: UInt32(POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM))
   }
 
   // MARK: Listing

@@ -49,6 +49,8 @@ public struct ServerConfiguration: Sendable {
   public var seed: UInt64
   /// What pass-through requests keep to, or nil for the device's own limits.
   public var passThroughLimits: QueueLimits?
+  /// Makes a line of an event, for who reads `trace` as it is.
+  public var traceLine: @Sendable (TraceRecord, inout [UInt8]) -> Void = { _, _ in }
   /// Where a line for the record goes.
   public var log: @Sendable (String) -> Void = { _ in }
   /// The settings as `config` shows them: names and values.
@@ -124,6 +126,12 @@ public final class Server: @unchecked Sendable {
   /// The figures that users read.
   public let statistics: Statistics
   let ledger: Ledger
+  /// The event rings of all workers.
+  let traces: TraceSet
+  /// Who reads them.
+  private(set) var streams: TraceStreams!
+  /// Requests of libfuse's that were noted there.
+  let unanswered = UnansweredRequests()
   /// What went wrong with the accounting, if anything did.
   public let defects: DefectLog
   private(set) var control: ControlDirectory!
@@ -174,7 +182,9 @@ public final class Server: @unchecked Sendable {
     pulses = Pulses(workerCount: configuration.workerCount)
     windows = Pulses(workerCount: configuration.workerCount)
     ownWork = Pulses(workerCount: configuration.workerCount)
-    counters = CounterSet(count: configuration.workerCount)
+    // One block more, for what no worker counts.
+    counters = CounterSet(count: configuration.workerCount + 1)
+    traces = TraceSet(workerCount: configuration.workerCount)
     statistics = Statistics(counters: counters)
     slots = SlotTable(count: memory.slotCount)
     ledger = Ledger(lineCount: memory.slotCount)
@@ -182,6 +192,8 @@ public final class Server: @unchecked Sendable {
     changes = ChangeGate(laneCount: configuration.workerCount)
     let bell = workerBell
     openFiles = OpenFiles { bell.wake($0) }
+    streams = TraceStreams(
+      server: self, counters: counters.blocks[configuration.workerCount])
     control = ControlDirectory(
       files: makeControlFiles(), visibility: configuration.control, user: getuid(), group: getgid())
   }
@@ -207,6 +219,7 @@ public final class Server: @unchecked Sendable {
   ///   what the flush failed with.
   func freeze(_ done: @escaping @Sendable (_ isFrozen: Bool, Errno?) -> Void) {
     changes.close { [self] isClosed in
+      if isClosed { note(.freeze) }
       controlQueue.async { [self] in
         if isClosed { flush { done(true, $0) } } else { done(false, nil) }
       }
@@ -216,6 +229,7 @@ public final class Server: @unchecked Sendable {
   /// Lets held changes go.
   func thaw() {
     changes.open()
+    note(.thaw)
     for worker in workers { worker.mailbox.ring() }
   }
 
@@ -225,6 +239,7 @@ public final class Server: @unchecked Sendable {
   func flush(_ done: @escaping @Sendable (Errno?) -> Void) {
     volumeQueue.async { [self] in
       do throws(Errno) {
+        note(.flush)
         if try volume.prepareSync(.all) { try flusher.flush() }
         done(nil)
       } catch {
@@ -319,6 +334,7 @@ public final class Server: @unchecked Sendable {
   public func stop() {
     session.unmount()
     stopping.store(true, ordering: .sequentiallyConsistent)
+    streams.close()
     for worker in workers { worker.mailbox.ring() }
     for thread in threads { pthread_kill(thread, SIGUSR1) }
   }

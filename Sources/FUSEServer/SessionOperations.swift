@@ -165,6 +165,11 @@ enum SessionOperations {
       let (request, file) = unsafe (LibfuseRequest(request), FileInfo(info))
       request.server.closeFile(inode, handle: file.handle, request)
     }
+    unsafe table.poll = { request, inode, info, waiter in
+      let (request, file) = unsafe (LibfuseRequest(request), FileInfo(info))
+      let handle = unsafe waiter.map { unsafe TraceStreams.PollHandle($0) }
+      request.server.poll(inode, file: file.handle, waiter: handle, request)
+    }
     unsafe table.fsync = { request, inode, dataOnly, _ in
       let request = unsafe LibfuseRequest(request)
       request.server.synchronize(.file(inode, dataOnly: dataOnly != 0), inode, request)

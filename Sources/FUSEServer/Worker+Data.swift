@@ -124,6 +124,7 @@ extension Worker {
         gate: usesGate ? file.state.gate : nil)
       direct.mappingAge = mappingAge
       if shape.alignment == .kernel { direct.askedLength = request.length - done }
+      direct.thread = slots[slot].thread
       direct.arrivalNanoseconds = slots[slot].arrivalNanoseconds
       direct.isDurable = request.isDurable && !traits.allocatesBlocks
       direct.finishesInVolume = request.isWrite && traits.allocatesBlocks
@@ -275,6 +276,7 @@ extension Worker {
       state.latencyNanoseconds > 0
       ? state.latencyNanoseconds : monotonicNanoseconds() &- state.arrivalNanoseconds
     counters.record(latency, in: .latencyNanoseconds)
+    if trace.isOn { noteReply(slot, error: error, latencyNanoseconds: latency) }
     if isDebugging { trace(request, error.map { " = \(describeErrno($0.rawValue))" } ?? " done") }
     leaveChange(slot)
     slots[slot].job = .none

@@ -26,13 +26,15 @@ extension Worker {
     slots[slot].request = request
     if !traits.allocatesBlocks {
       // Nothing is kept back.
-      return engine.startFlush(slot)
+      return engine.startFlush(slot, of: slots[slot].unique)
     }
     let needsFlush = Shared(false)
     onVolumeQueue({ worker throws(Errno) in
       needsFlush.value = try worker.volume.prepareSync(scope)
     }) { worker, error in
-      if error == nil && needsFlush.value { return worker.engine.startFlush(slot) }
+      if error == nil && needsFlush.value {
+        return worker.engine.startFlush(slot, of: worker.slots[slot].unique)
+      }
       worker.finishFlush(slot, error: error)
     }
   }

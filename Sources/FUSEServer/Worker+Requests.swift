@@ -25,16 +25,21 @@ extension Worker {
       return false
     }
     slots[slot].unique = RequestNumber(message.unique)
+    slots[slot].thread = message.thread
     switch message.opcode {
     case Opcode.read, Opcode.write: return dispatchData(slot, message, by: route)
     case Opcode.interrupt:
-      // Every request ends by itself in bounded time, so none is cut short; the protocol allows it.
+      // Every request but the read of a stream ends by itself in bounded time, so no other is cut short; the protocol
+      // allows it.
+      server.interrupt(message)
       transport.release(slot)
     default:
       let isControl = ControlDirectory.owns(message.inode)
       let isChange =
         !isControl && (Opcode.changesVolume(message.opcode) || message.isPassThroughWrite)
+      if trace.isOn && !isControl { noteArrival(message) }
       if isChange && !enterChange(slot) {
+        if trace.isOn { noteHeld(message) }
         transport.hold(slot, message, by: route)
         return false
       }
@@ -53,11 +58,13 @@ extension Worker {
       return false
     }
     if ControlDirectory.owns(request.inode) {
-      serveControl(request, payload: message.payload(of: request), by: route)
+      serveControl(request, slot: slot, payload: message.payload(of: request), by: route)
       transport.release(slot)
       return false
     }
+    if trace.isOn { noteArrival(message, request) }
     if request.isWrite && !enterChange(slot) {
+      if trace.isOn { noteHeld(message) }
       transport.hold(slot, message, by: route)
       return false
     }

@@ -25,6 +25,10 @@ import Volumes
   /// Their buffers, states and extents.
   let buffers: RequestBuffers
   let transport: any Transport
+  /// Where the steps of requests are noted while somebody reads.
+  let trace: TraceRing
+  /// Whether requests come that a freeze had held.
+  var isThawing = false
   // The server's, kept here too: what stands in the worker itself is reached without counting references.
   let volume: any Volume
   let shape: ShapeSetting
@@ -54,6 +58,7 @@ import Volumes
     self.memory = memory
     volume = server.volume
     shape = server.shape
+    trace = server.traces.rings[index]
     traits = volume.traits
     zeroing =
       traits.asksDeviceForHoles
@@ -68,7 +73,8 @@ import Volumes
       ledger: server.ledger, defects: server.defects,
       context: MemoryContext(
         pages: memory.map.table, user: memory.space.view, kernel: .linear, era: .v8,
-        counters: counters), passThroughLimits: server.configuration.passThroughLimits)
+        counters: counters), trace: trace,
+      passThroughLimits: server.configuration.passThroughLimits)
     slots = server.slots
     buffers = server.buffers
     if server.usesRing, let ring {
@@ -118,7 +124,9 @@ import Volumes
   private func advance() -> Bool {
     var progressed = openMail()
     if transport.holdsWrites && !server.isFrozen {
+      isThawing = true
       if transport.releaseHeldWrites(for: self) { progressed = true }
+      isThawing = false
     }
     transport.sendOff()
     if engine.poll() { progressed = true }

@@ -14,6 +14,7 @@ public enum Counter: Int, CaseIterable, Sendable {
   case passthroughRequests, passthroughMappedBytes, passthroughCopiedBytes
   case fixedBufferPages
   case eraRefusals, eraBouncedBytes
+  case traceDropped
 
   /// The name users meet in `stats`.
   public var name: String {
@@ -50,6 +51,7 @@ public enum Counter: Int, CaseIterable, Sendable {
     case .fixedBufferPages: "fixed_buffer_pages"
     case .eraRefusals: "era_refusals"
     case .eraBouncedBytes: "era_bounced_bytes"
+    case .traceDropped: "trace_dropped"
     case .passthroughMappedBytes: "passthrough_mapped_bytes"
     case .passthroughCopiedBytes: "passthrough_copied_bytes"
     }

@@ -2,6 +2,14 @@
 
 import Memory
 
+/// A file that is no text of one moment but goes on for as long as somebody reads.
+public enum ControlStream: Sendable {
+  /// Events, a line each.
+  case text
+  /// Events as `TraceRecord` has them.
+  case records
+}
+
 /// One file of the control directory.
 public struct ControlFile: Sendable {
   /// Takes what was written to a file, and calls the last argument once, maybe later, when it is in force or refused.
@@ -15,16 +23,19 @@ public struct ControlFile: Sendable {
   public let render: @Sendable () -> String
   /// Takes what was written, or nil for a file that cannot be written.
   public let accept: Acceptor?
+  /// What streams out of it, or nil for a file that has a text.
+  public let stream: ControlStream?
 
   /// Puts a file together.
   public init(
     name: String, permissions: UInt32, render: @escaping @Sendable () -> String,
-    accept: Acceptor? = nil
+    accept: Acceptor? = nil, stream: ControlStream? = nil
   ) {
     self.name = name
     self.permissions = permissions
     self.render = render
     self.accept = accept
+    self.stream = stream
   }
 }
 

@@ -8,6 +8,7 @@ import FUSEServer
 import Glibc
 import Logging
 import Memory
+import Trace
 import Volumes
 
 /// One mount from its start to its end, in this process.
@@ -122,6 +123,7 @@ struct Daemon {
     configuration.mountpointBytes = plan.mountpoint.bytes
     configuration.allowedCPUs = processors
     configuration.log = log.recorder
+    configuration.traceLine = { EventLine.add($0, to: &$1) }
     configuration.report = [
       ("backend", options.backend.rawValue), ("direct", options.direct ? "on" : "off"),
       ("zeroing", options.zeroing ? "on" : "off"),

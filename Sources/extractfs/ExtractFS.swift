@@ -46,8 +46,9 @@ struct ExtractFS: ParsableCommand {
     version: version,
     subcommands: [
       MountCommand.self, UnmountCommand.self, MakeImageCommand.self, StatsCommand.self,
-      PassThroughCommand.self, LabCommand.self, ConformanceCommand.self, ExplainCommand.self,
-      BenchCommand.self,
+      TraceCommand.self, PinsCommand.self, RecordCommand.self, ReportCommand.self,
+      VerifyCommand.self, PassThroughCommand.self, LabCommand.self, ConformanceCommand.self,
+      ExplainCommand.self, BenchCommand.self,
     ])
 }
 

@@ -40,8 +40,9 @@ func describe(_ number: Int32) -> String { unsafe String(cString: strerror(numbe
 /// Standard output as the results' way out.
 enum Results {
   /// Writes bytes, or ends the command.
-  static func write(_ bytes: [UInt8]) {
-    if let error = StreamWriter.write(bytes, to: STDOUT_FILENO) { end(error) }
+  /// - Parameter descriptor: a file that takes them instead, or nil.
+  static func write(_ bytes: [UInt8], to descriptor: Int32? = nil) {
+    if let error = StreamWriter.write(bytes, to: descriptor ?? STDOUT_FILENO) { end(error) }
   }
 
   /// The last word of a command that did its work: some filesystems tell only now that there was no room.

@@ -141,7 +141,7 @@ public final class DirectIOEngine {
     if request.operation == .flush {
       return admit(slot)
     }
-    context.counters.record(alignment(of: request), in: .alignmentBytes)
+    noteAlignment(of: request)
     if request.length == 0 { return finish(slot) }
     if let extent = request.extent { buffers[extents: slot].set(only: extent) }
     plan(slot)
@@ -172,6 +172,7 @@ public final class DirectIOEngine {
     if unsafe gate._withUnsafeGuaranteedRef({ $0.enter(waiter) }) {
       enteredGate(slot)
     } else {
+      table[slot].hasWaited = true
       parkedCount &+= 1
     }
   }
@@ -181,6 +182,7 @@ public final class DirectIOEngine {
     if let age = table[slot].request.mappingAge, let gate = unsafe table[slot].request.gate {
       if unsafe gate._withUnsafeGuaranteedRef({ $0.mappingAge }) != age {
         table[slot].phase = .stale
+        table[slot].hasWaited = true
         parkedCount &+= 1
         return stale.append(slot, in: table)
       }
@@ -240,6 +242,7 @@ public final class DirectIOEngine {
     let needed = biosNeeded(slot)
     if waiting.isEmpty && needed <= unreservedBios { return begin(slot, reserving: needed) }
     table[slot].phase = .waitingForBios
+    table[slot].hasWaited = true
     waiting.append(slot, in: table)
   }
 

@@ -16,6 +16,9 @@ extension Server {
         statistics.snapshot().text
       },
       ControlFile(name: "stats.json", permissions: 0o444) { [unowned self] in statistics.json() },
+      ControlFile(name: "metrics", permissions: 0o444) { [unowned self] in
+        OpenMetricsText.make(statistics.snapshot(), about: metricsAbout())
+      },
       ControlFile(name: "pins", permissions: 0o444) { [unowned self] in pinsText() },
       ControlFile(
         name: "control", permissions: 0o600, render: { lastReply.text },
@@ -47,6 +50,14 @@ extension Server {
     }
     for defect in defects.lines { text += "# defect: \(defect)\n" }
     return text
+  }
+
+  /// What tells one mount's metrics from another's.
+  private func metricsAbout() -> [(name: String, value: String)] {
+    [
+      ("image", configuration.imagePath), ("mountpoint", configuration.mountpoint),
+      ("volume", volume.kindName), ("device", device.name), ("transport", transportName),
+    ]
   }
 
   /// The settings in force, `name=value` a line.

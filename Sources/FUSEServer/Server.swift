@@ -121,6 +121,8 @@ public struct MountFailure: Error {
   public let shape: ShapeSetting
   /// The counters of all workers.
   public let counters: CounterSet
+  /// Each worker's busiest files.
+  let activity: [FileActivity]
   /// The figures that users read.
   public let statistics: Statistics
   let ledger: Ledger
@@ -175,7 +177,8 @@ public struct MountFailure: Error {
     windows = Pulses(workerCount: configuration.workerCount)
     ownWork = Pulses(workerCount: configuration.workerCount)
     counters = CounterSet(count: configuration.workerCount)
-    statistics = Statistics(counters: counters)
+    activity = (0..<configuration.workerCount).map { _ in FileActivity() }
+    statistics = Statistics(counters: counters, activity: activity)
     slots = SlotTable(count: memory.slotCount)
     ledger = Ledger(lineCount: memory.slotCount)
     defects = DefectLog()

@@ -50,7 +50,7 @@ extension Worker {
     }
     fillExtentsLater(slot) { worker, error in
       if let error { return worker.answer(slot, error: error) }
-      worker.move(slot, mappingAge: age)
+      worker.move(slot, mappingAge: age, beginning: .delayed)
     }
   }
 
@@ -104,7 +104,9 @@ extension Worker {
   }
 
   /// Hands the mapped part to the engine.
-  private func move(_ slot: Slot, mappingAge: Int?) {
+  private func move(
+    _ slot: Slot, mappingAge: Int?, beginning: DirectBeginning = .fresh
+  ) {
     let request = slots[slot].data
     let done = slots[slot].doneBytes
     let length = slots[slot].roundBytes
@@ -124,6 +126,7 @@ extension Worker {
         gate: usesGate ? file.state.gate : nil)
       direct.mappingAge = mappingAge
       direct.arrivalNanoseconds = slots[slot].arrivalNanoseconds
+      direct.beginning = done > 0 ? .continued : beginning
       direct.isDurable = request.isDurable && !traits.allocatesBlocks
       direct.finishesInVolume = request.isWrite && traits.allocatesBlocks
       direct.mayUseHostCache = request.isWrite && traits.blockBytes >= pageSize
@@ -273,7 +276,8 @@ extension Worker {
     let latency =
       state.latencyNanoseconds > 0
       ? state.latencyNanoseconds : monotonicNanoseconds() &- state.arrivalNanoseconds
-    counters.record(latency, in: .latencyNanoseconds)
+    counters.record(latency, in: request.isWrite ? .writeNanoseconds : .readNanoseconds)
+    activity.count(request.inode, byteCount: state.doneBytes)
     if isDebugging { trace(request, error.map { " = \(describeErrno($0.rawValue))" } ?? " done") }
     leaveChange(slot)
     slots[slot].job = .none

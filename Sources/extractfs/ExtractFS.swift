@@ -46,7 +46,9 @@ struct ExtractFS: ParsableCommand {
     version: version,
     subcommands: [
       MountCommand.self, UnmountCommand.self, MakeImageCommand.self, StatsCommand.self,
-      PassThroughCommand.self, LabCommand.self, ConformanceCommand.self, BenchCommand.self,
+      TopCommand.self,
+      MetricsCommand.self, PassThroughCommand.self, LabCommand.self, ConformanceCommand.self,
+      BenchCommand.self,
     ])
 }
 

@@ -28,6 +28,10 @@ public enum Feature: String, CaseIterable, Sendable {
   case compiler = "a C compiler (cc)"
   /// What shows the code of an executable.
   case disassembler = "binutils' objdump"
+  /// The reference parser of OpenMetrics, for Debian's own Python.
+  case metricsParser = "python3-prometheus-client"
+  /// A terminal that a script can type into and look at.
+  case tmux
   /// Kernel counters of pinned pages, which root may refresh.
   case pinCounters = "nr_foll_pin_acquired in /proc/vmstat"
 
@@ -46,6 +50,10 @@ public enum Feature: String, CaseIterable, Sendable {
     case .root: geteuid() == 0
     case .compiler: Self.inPath("cc")
     case .disassembler: Self.inPath("objdump")
+    case .metricsParser:
+      (try? run(["/usr/bin/python3", "-c", "import prometheus_client.openmetrics.parser"]))?
+        .exitCode == 0
+    case .tmux: Self.inPath("tmux")
     case .memoryFilesystem: Self.typeOfFilesystem(memoryDirectory) == "tmpfs"
     case .fuseRing: Self.fuseRingState == .on
     case .pinCounters:

@@ -51,6 +51,8 @@ public struct ServerConfiguration: Sendable {
   public var passThroughLimits: QueueLimits?
   /// Where a line for the record goes.
   public var log: @Sendable (String) -> Void = { _ in }
+  /// Where a line for each request goes, with `isDebugging`.
+  public var debugLog: @Sendable (String) -> Void = { _ in }
   /// The settings as `config` shows them: names and values.
   public var report: [(name: String, value: String)]
 
@@ -259,7 +261,7 @@ public struct MountFailure: Error {
   private func openSession() throws(MountFailure) {
     let options =
       ["subtype=extractfs"] + (configuration.isReadOnly ? ["ro"] : []) + configuration.fuseOptions
-    LibfuseLog.install()
+    LibfuseLog.install(debug: configuration.debugLog)
     unsafe session = unsafe Self.makeSession(
       options: options, isDebugging: configuration.isDebugging,
       userData: Unmanaged.passUnretained(self).toOpaque())

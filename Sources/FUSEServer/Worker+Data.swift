@@ -288,7 +288,7 @@ extension Worker {
   private func trace(_ request: DataRequest, _ outcome: String) {
     LibfuseLog.debug(
       "unique: \(request.unique), opcode: \(request.isWrite ? "WRITE" : "READ"), nodeid: \(request.inode), "
-        + "offset: \(request.offset), size: \(request.length)\(outcome)\n")
+        + "offset: \(request.offset), size: \(request.length)\(outcome)")
   }
 
   // MARK: The volume's queue

@@ -183,12 +183,20 @@ public final class Statistics: Sendable {
 
 /// JSON text in one style everywhere: sorted keys, indented, a newline at the end.
 public enum JSONText {
+  /// Writes a document on one line, without an end.
+  public static func line(_ document: Any) -> String {
+    make(document, [.sortedKeys, .withoutEscapingSlashes])
+  }
+
   /// Writes a document made of dictionaries, arrays, strings and numbers.
   public static func make(_ document: Any) -> String {
+    make(document, [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]) + "\n"
+  }
+
+  private static func make(_ document: Any, _ options: JSONSerialization.WritingOptions) -> String {
     do {
-      let data = try JSONSerialization.data(
-        withJSONObject: document, options: [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes])
-      return String(decoding: data, as: UTF8.self) + "\n"
+      let data = try JSONSerialization.data(withJSONObject: document, options: options)
+      return String(decoding: data, as: UTF8.self)
     } catch {
       preconditionFailure("a report holds something that JSON has no form for: \(error)")
     }

@@ -121,4 +121,11 @@ struct MountPlan {
   let mountpoint: SystemPath
   let options: MountOptions
   let isDebugging: Bool
+
+  /// With `-d` every request is logged, whatever the options say of levels.
+  var logOptions: LogOptions {
+    var log = options.log
+    if isDebugging { log.level = .debug }
+    return log
+  }
 }

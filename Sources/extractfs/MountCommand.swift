@@ -22,7 +22,7 @@ struct MountCommand: ParsableCommand {
   @Flag(name: .customShort("f"), help: "Stay in the foreground.")
   var foreground = false
 
-  @Flag(name: .customShort("d"), help: "Stay in the foreground and trace every request.")
+  @Flag(name: .customShort("d"), help: "Stay in the foreground and log every request.")
   var debug = false
 
   @Option(name: .customLong("ready-fd"), help: .private)

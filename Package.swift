@@ -101,6 +101,8 @@ let package = Package(
       swiftSettings: strict),
     .testTarget(name: "TopTests", dependencies: ["Top"], swiftSettings: strict),
     .testTarget(
+      name: "SystemTests", dependencies: ["TestSupport", "extractfs"], swiftSettings: strict),
+    .testTarget(
       name: "EndToEndTests", dependencies: ["TestSupport", "Memory", "CSystem", "extractfs"],
       swiftSettings: strict),
   ]

@@ -9,7 +9,7 @@ mirror() {
 
 # listing ROOT: the names of all files, but for those in which dpkg, apt and the kernel keep their own records.
 listing() {
-  find "$1" -xdev \( -path "$1/proc" -o -path "$1/dev" -o -path "$1/sys" -o -path "$1/tmp" -o -path "$1/var/lib/dpkg" \
+  find "$1" -xdev \( -path "$1/proc" -o -path "$1/dev" -o -path "$1/sys" -o -path "$1/run" -o -path "$1/tmp" -o -path "$1/var/lib/dpkg" \
     -o -path "$1/var/lib/apt" -o -path "$1/var/cache" -o -path "$1/var/log" -o -path "$1/lab" -o -path "$1/etc/ld.so.cache" \) \
     -prune -o -printf '%P %y %m\n' | sort
 }

@@ -1,8 +1,16 @@
-// At home on a system: manual pages, completions, the unit, the package, and mounting as an ordinary user.
+// At home on a system: manual pages, completions, the unit, the package. Nothing here depends on the transport.
 
 import Foundation
 import TestSupport
 import Testing
+
+extension Trait where Self == ConditionTrait {
+  /// Skips the test where the machine lacks something, unless everything is demanded.
+  fileprivate static func needs(_ features: Feature...) -> ConditionTrait {
+    let names = features.map(\.rawValue).joined(separator: ", ")
+    return .enabled("needs \(names)") { Feature.permit(features) }
+  }
+}
 
 private let scripts = URL(filePath: #filePath).deletingLastPathComponent()
   .appending(path: "../../mount-scripts").standardizedFileURL
@@ -127,56 +135,25 @@ struct ServiceTests {
   }
 }
 
-extension EndToEnd {
-  @Suite("An ordinary user")
-  struct OrdinaryUserTests {
-    @Test(
-      "mounts by fusermount3, has the mount to himself, and unmounts it", .needs(.fuse, .root),
-      arguments: Transport.present)
-    func user(transport: String) throws {
-      try withMountPlace { place in
-        let script = """
-            chmod 755 .; cp "$X" program; chmod 755 program; chown -R 65534:65534 image mnt
-            as() { setpriv --reuid=65534 --regid=65534 --clear-groups -- env -i PATH="$PATH" HOME=/ "$@"; }
-            as ./program mount image mnt -o transport=\(transport) || exit 9
-            grep -q " $PWD/mnt fuse.extractfs .*nosuid,nodev.*user_id=65534" /proc/mounts || exit 8
-            as dd if=/dev/urandom of=mnt/disk bs=64k count=8 oflag=direct conv=notrunc 2>/dev/null || exit 7
-            as sh -c 'grep -x "bytes_written 524288" mnt/.extractfs/stats' || exit 6
-            as sh -c 'echo flush >mnt/.extractfs/control' || exit 5
-            as ./program top mnt --count 1 --interval 0.1 | grep -q ^write || exit 4
-            # Others, root among them, are kept out by the kernel.
-            cat mnt/.extractfs/stats 2>/dev/null && exit 3
-            as ./program umount mnt
-          """
-        let result = try place.shell(script)
-        #expect(result.exitCode == 0, "\(result)")
-        #expect(result.output.contains("0 pages left pinned"))
-        #expect(try place.shell("mountpoint -q mnt").exitCode != 0)
-      }
+@Suite("The package")
+struct PackageTests {
+  /// Its build takes two minutes, and a bare Debian has to be fetched.
+  @Test(
+    "installs, mounts and is removed on a bare Debian 12 without Swift, and lintian finds nothing",
+    .needs(.fuse, .root), .enabled(if: Feature.allRequired, "only where EXTRACTFS_REQUIRE_ALL is 1")
+  )
+  func package() throws {
+    try withTemporaryDirectory { scratch in
+      let build = try run(
+        [scripts.appending(path: "package").path, "--output", scratch.path, "--check"],
+        limitSeconds: 900)
+      #expect(build.exitCode == 0 || build.exitCode == 77, "\(build)")
+      let file = try #require(
+        try FileManager.default.contentsOfDirectory(atPath: scratch.path)
+          .first { $0.hasSuffix(".deb") })
+      let lint = try run(
+        ["lintian", "--fail-on", "error,warning", file], in: scratch, limitSeconds: 300)
+      #expect(lint.exitCode == 0, "\(lint)")
     }
-  }
-
-  @Suite("The package")
-  struct PackageTests {
-    /// Its build takes two minutes, and a bare Debian has to be fetched.
-    @Test(
-      "installs, mounts and is removed on a bare Debian 12 without Swift, and lintian finds nothing",
-      .needs(.fuse, .root), .enabled(if: isWanted, "only where EXTRACTFS_PACKAGE is 1"))
-    func package() throws {
-      try withTemporaryDirectory { scratch in
-        let build = try run(
-          [scripts.appending(path: "package").path, "--output", scratch.path, "--check"],
-          limitSeconds: 900)
-        #expect(build.exitCode == 0 || build.exitCode == 77, "\(build)")
-        let file = try #require(
-          try FileManager.default.contentsOfDirectory(atPath: scratch.path)
-            .first { $0.hasSuffix(".deb") })
-        let lint = try run(
-          ["lintian", "--fail-on", "error,warning", file], in: scratch, limitSeconds: 300)
-        #expect(lint.exitCode == 0, "\(lint)")
-      }
-    }
-
-    static let isWanted = ProcessInfo.processInfo.environment["EXTRACTFS_PACKAGE"] == "1"
   }
 }

@@ -27,6 +27,7 @@ int statx(int directory, const char *path, int flags, unsigned int mask, struct 
 
 int pipe2(int ends[2], int flags);
 int posix_spawn_file_actions_addclosefrom_np(posix_spawn_file_actions_t *actions, int first);
+int posix_spawn_file_actions_addchdir_np(posix_spawn_file_actions_t *actions, const char *path);
 int pthread_setname_np(pthread_t thread, const char *name);
 
 /* Flags that glibc has as enumerations, which Swift takes apart. */

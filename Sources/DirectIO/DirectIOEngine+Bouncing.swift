@@ -15,10 +15,9 @@ extension DirectIOEngine {
   }
 
   /// The bytes at a place of the bounce buffer.
-  @unsafe func bounceMemory(
-    _ slot: Slot, place: Int, count: Int
-  ) -> UnsafeMutableRawBufferPointer {
-    unsafe context.pages.memory(at: buffers.bouncePage(slot), offset: place, length: count)
+  func bounceMemory(_ slot: Slot, place: Int, count: Int) -> MemoryWindow {
+    unsafe MemoryWindow(
+      context.pages.memory(at: buffers.bouncePage(slot), offset: place, length: count))
   }
 
   // MARK: Transfers
@@ -90,8 +89,7 @@ extension DirectIOEngine {
     let unit = table[slot].bounceUnit
     let place = bouncePlace(position, request)
     if isFresh {
-      _ = unsafe bounceMemory(slot, place: place, count: unit)
-        .initializeMemory(as: UInt8.self, repeating: 0)
+      bounceMemory(slot, place: place, count: unit).clear()
       return
     }
     let deviceOffset = deviceOffset(ofEdge: position, slot)
@@ -129,8 +127,8 @@ extension DirectIOEngine {
 
   func copyFromCaller(_ iterator: inout IOVIter, _ slot: Slot, place: Int, count: Int) {
     if count == 0 { return }
-    let bytes = unsafe bounceMemory(slot, place: place, count: count)
-    var span = unsafe bytes.mutableBytes
+    let bytes = bounceMemory(slot, place: place, count: count)
+    var span = unsafe bytes.bytes.mutableBytes
     let copied = iterator.copyFrom(&span, in: context)
     precondition(copied == count, "a request's own buffer could not be read")
     context.counters.add(.bouncedBytes, copied)
@@ -180,8 +178,8 @@ extension DirectIOEngine {
 
   private func copyToCaller(_ iterator: inout IOVIter, _ slot: Slot, place: Int, count: Int) {
     if count == 0 { return }
-    let bytes = unsafe bounceMemory(slot, place: place, count: count)
-    let copied = unsafe iterator.copyTo(bytes.bytes, in: context)
+    let bytes = bounceMemory(slot, place: place, count: count)
+    let copied = unsafe iterator.copyTo(bytes.bytes.bytes, in: context)
     precondition(copied == count, "a request's own buffer could not be written")
     context.counters.add(.bouncedBytes, copied)
   }

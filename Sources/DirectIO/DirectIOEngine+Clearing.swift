@@ -78,8 +78,7 @@ extension DirectIOEngine {
 
   private func clearEdge(_ slot: Slot, _ edge: Range<Int>, place: Int) {
     let skip = edge.lowerBound & (limits.logicalBlockSize - 1)
-    _ = unsafe bounceMemory(slot, place: place + skip, count: edge.count)
-      .initializeMemory(as: UInt8.self, repeating: 0)
+    bounceMemory(slot, place: place + skip, count: edge.count).clear()
     moveEdge(slot, .write, of: edge, place: place)
   }
 

@@ -162,14 +162,14 @@ public final class DirectIOEngine {
 
   private func enterGate(_ slot: Slot) {
     let operation = table[slot].request.operation
-    guard let gate = unsafe table[slot].request.gate else { return admit(slot) }
     // A read shares the gate where blocks change hands: none that it reads from is given to another file meanwhile.
     let isExclusive = operation != .read && (operation.clears || needsGateAlone(slot))
     let waiter = WriteGate.Waiter(worker: worker, slot: slot, isExclusive: isExclusive)
+    if !table[slot].request.hasGate { return admit(slot) }
     table[slot].holdsGate = true
     table[slot].holdsGateExclusively = waiter.isExclusive
     table[slot].phase = .parked
-    if unsafe gate._withUnsafeGuaranteedRef({ $0.enter(waiter) }) {
+    if table[slot].request.withGate({ $0.enter(waiter) }) == true {
       enteredGate(slot)
     } else {
       table[slot].hasWaited = true
@@ -179,13 +179,13 @@ public final class DirectIOEngine {
 
   /// A request that was told of extents that have changed since asks again, with the gate held.
   private func enteredGate(_ slot: Slot) {
-    if let age = table[slot].request.mappingAge, let gate = unsafe table[slot].request.gate {
-      if unsafe gate._withUnsafeGuaranteedRef({ $0.mappingAge }) != age {
-        table[slot].phase = .stale
-        table[slot].hasWaited = true
-        parkedCount &+= 1
-        return stale.append(slot, in: table)
-      }
+    if let age = table[slot].request.mappingAge,
+      let present = table[slot].request.withGate({ $0.mappingAge }), present != age
+    {
+      table[slot].phase = .stale
+      table[slot].hasWaited = true
+      parkedCount &+= 1
+      return stale.append(slot, in: table)
     }
     admit(slot)
   }
@@ -220,8 +220,7 @@ public final class DirectIOEngine {
     if !table[slot].holdsGate { return }
     table[slot].holdsGate = false
     let exclusive = table[slot].holdsGateExclusively
-    guard let gate = unsafe table[slot].request.gate else { return }
-    unsafe gate._withUnsafeGuaranteedRef { $0.leave(exclusive: exclusive) }
+    table[slot].request.withGate { $0.leave(exclusive: exclusive) }
   }
 
   // MARK: Bios

@@ -88,7 +88,7 @@ public enum DirectBeginning: UInt8, Sendable {
   /// The gate's `mappingAge` before the extents were asked for; nil if they cannot change.
   public var mappingAge: Int?
   /// The file's gate, or nil for a request that can meet no other.
-  private(set) var gate: Unmanaged<WriteGate>?
+  private var gate: Unmanaged<WriteGate>?
 
   /// Puts a request together whose extents are in the slot's list.
   /// - Parameter gate: the file's; it outlives the request, which does not count it.
@@ -106,7 +106,7 @@ public enum DirectBeginning: UInt8, Sendable {
     self.shape = shape
     self.zeroing = zeroing
     self.isPassThrough = isPassThrough
-    if let gate { unsafe self.gate = Unmanaged.passUnretained(gate) }
+    if let gate { setGate(gate) }
   }
 
   /// Puts a read or a write of one mapped extent together.
@@ -126,6 +126,16 @@ public enum DirectBeginning: UInt8, Sendable {
   public var isWrite: Bool { operation == .write }
   /// The first byte behind the range.
   var fileEnd: Int { fileOffset &+ length }
+
+  /// Whether it has to pass a gate.
+  var hasGate: Bool { unsafe gate != nil }
+
+  /// Runs `body` with the gate, which is not counted.
+  /// - Returns: nil if there is none.
+  @inline(__always) @discardableResult
+  func withGate<Result>(_ body: (WriteGate) -> Result) -> Result? {
+    unsafe gate?._withUnsafeGuaranteedRef(body)
+  }
 
   /// Names the gate, as the initialisers do.
   public mutating func setGate(_ gate: WriteGate) {

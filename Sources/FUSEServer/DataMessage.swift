@@ -46,19 +46,19 @@ enum MessageLayout {
 }
 
 /// A message as it came from the device: header fields by their place in the protocol.
-@safe struct IncomingMessage {
-  private let bytes: UnsafeRawBufferPointer
+struct IncomingMessage {
+  private let bytes: MemoryWindow
 
   /// Wraps a received message, or nil if it is shorter than a header.
-  @unsafe init?(_ bytes: UnsafeRawBufferPointer) {
+  init?(_ bytes: MemoryWindow) {
     if bytes.count < MessageLayout.requestHeader { return nil }
-    unsafe self.bytes = unsafe bytes
+    self.bytes = bytes
   }
 
-  var byteCount: Int { unsafe bytes.count }
-  var opcode: UInt32 { unsafe bytes.loadUnaligned(fromByteOffset: 4, as: UInt32.self) }
-  var unique: UInt64 { unsafe bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self) }
-  var inode: UInt64 { unsafe bytes.loadUnaligned(fromByteOffset: 16, as: UInt64.self) }
+  var byteCount: Int { bytes.count }
+  var opcode: UInt32 { bytes.load(UInt32.self, at: 4) }
+  var unique: UInt64 { bytes.load(UInt64.self, at: 8) }
+  var inode: UInt64 { bytes.load(UInt64.self, at: 16) }
 
   /// Whether the kernel writes its pages back: there is no program that could try again.
   var isWriteback: Bool {
@@ -72,31 +72,28 @@ enum MessageLayout {
   }
 
   /// A word of a message that is long enough.
-  func word(at offset: Int) -> UInt32 {
-    precondition(offset >= 0 && offset + 4 <= byteCount)
-    return unsafe bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self)
-  }
+  func word(at offset: Int) -> UInt32 { bytes.load(UInt32.self, at: offset) }
 
   /// A copy that outlives the buffer.
-  func copy() -> [UInt8] { unsafe Array(bytes) }
+  func copy() -> [UInt8] { bytes.contents }
 
   /// The text that a WRITE brought; for control files.
   func payload(of request: DataRequest) -> String {
     if !request.isWrite { return "" }
     let start = MessageLayout.dataHeader
-    return unsafe String(decoding: bytes[start..<start + request.length], as: UTF8.self)
+    return String(decoding: bytes[start..<start + request.length].contents, as: UTF8.self)
   }
 
   /// The fields of a READ or WRITE, or nil if the message is not whole or asks for more than `limit` bytes.
   func dataRequest(limit: Int) -> DataRequest? {
     if byteCount < MessageLayout.dataHeader { return nil }
-    let request = unsafe DataRequest(
+    let request = DataRequest(
       isWrite: opcode == Opcode.write, unique: unique, inode: inode,
-      fileHandle: bytes.loadUnaligned(fromByteOffset: 40, as: UInt64.self),
-      offset: bytes.loadUnaligned(fromByteOffset: 48, as: Int.self),
-      length: Int(bytes.loadUnaligned(fromByteOffset: 56, as: UInt32.self)),
-      writeFlags: bytes.loadUnaligned(fromByteOffset: 60, as: UInt32.self),
-      openFlags: bytes.loadUnaligned(fromByteOffset: 72, as: UInt32.self))
+      fileHandle: bytes.load(UInt64.self, at: 40),
+      offset: bytes.load(Int.self, at: 48),
+      length: Int(bytes.load(UInt32.self, at: 56)),
+      writeFlags: bytes.load(UInt32.self, at: 60),
+      openFlags: bytes.load(UInt32.self, at: 72))
     let room = request.isWrite ? byteCount - MessageLayout.dataHeader : limit
     let sound = request.length <= room && request.length <= limit && request.offset >= 0
     return sound && request.offset <= Int.max - request.length ? request : nil
@@ -156,9 +153,7 @@ enum Reply {
   static func error(_ error: Errno, to unique: UInt64, on descriptor: Int32) {
     var header = fuse_out_header(
       len: UInt32(MessageLayout.replyHeader), error: -error.rawValue, unique: unique)
-    _ = unsafe withUnsafeBytes(of: &header) {
-      unsafe send($0, on: descriptor)
-    }
+    MemoryWindow.on(&header) { send($0, on: descriptor) }
   }
 
   /// Answers a WRITE.
@@ -168,32 +163,22 @@ enum Reply {
         len: UInt32(MessageLayout.replyHeader + 8), error: 0, unique: unique),
       fuse_write_out(size: UInt32(byteCount), padding: 0)
     )
-    _ = unsafe withUnsafeBytes(of: &message) {
-      unsafe send($0, on: descriptor)
-    }
+    MemoryWindow.on(&message) { send($0, on: descriptor) }
   }
 
-  /// Answers a READ with the bytes that lie at `payload`; the 16 bytes before it take the header.
-  @unsafe static func data(
-    _ payload: UnsafeMutableRawPointer, byteCount: Int, to unique: UInt64, on descriptor: Int32
-  ) {
-    let start = unsafe payload - MessageLayout.replyHeader
-    let length = UInt32(truncatingIfNeeded: MessageLayout.replyHeader &+ byteCount)
+  /// Answers a READ with the bytes that lie behind room for the header.
+  static func data(_ answer: MemoryWindow, to unique: UInt64, on descriptor: Int32) {
     // `struct fuse_out_header`: length, error, unique.
-    unsafe start.storeBytes(of: length, toByteOffset: 0, as: UInt32.self)
-    unsafe start.storeBytes(of: 0, toByteOffset: 4, as: Int32.self)
-    unsafe start.storeBytes(of: unique, toByteOffset: 8, as: UInt64.self)
-    unsafe send(
-      UnsafeRawBufferPointer(start: start, count: MessageLayout.replyHeader + byteCount),
-      on: descriptor)
+    answer.store(UInt32(truncatingIfNeeded: answer.count), at: 0)
+    answer.store(Int32(0), at: 4)
+    answer.store(unique, at: 8)
+    send(answer, on: descriptor)
   }
 
   /// ENOENT means that the kernel has given the request up, which is no error of ours.
-  @unsafe @discardableResult
-  private static func send(_ message: UnsafeRawBufferPointer, on descriptor: Int32) -> Bool {
-    while unsafe write(descriptor, message.baseAddress, message.count) < 0 {
-      if errno != EINTR && errno != EAGAIN { return false }
+  private static func send(_ message: MemoryWindow, on descriptor: Int32) {
+    while unsafe write(descriptor, message.bytes.baseAddress, message.count) < 0 {
+      if errno != EINTR && errno != EAGAIN { return }
     }
-    return true
   }
 }

@@ -5,22 +5,20 @@ import Glibc
 import Memory
 
 /// The reader of the remainder. One worker has it.
-@safe final class DeviceRemainder {
+final class DeviceRemainder {
   private let device: FuseDevice
-  private let session: OpaquePointer
-  private let buffer: UnsafeMutableRawBufferPointer
+  private let server: Server
+  private var buffer: [UInt8]
 
   /// Clones the session's descriptor.
   /// - Throws: what the clone failed with.
   init(server: Server) throws(Errno) {
-    device = try FuseDevice(cloning: server.sessionDescriptor, blocking: false)
-    unsafe session = unsafe server.session
+    device = try FuseDevice(cloning: server.session.descriptor, blocking: false)
+    self.server = server
     // The kernel wants room for the largest request, whatever comes.
     let room = max(server.memory.maxIOBytes, MessageLayout.minimumReceive)
-    unsafe buffer = .allocate(byteCount: MessageLayout.dataHeader + room, alignment: 64)
+    buffer = [UInt8](repeating: 0, count: MessageLayout.dataHeader + room)
   }
-
-  deinit { unsafe buffer.deallocate() }
 
   /// Readable when there is something.
   var descriptor: Int32 { device.descriptor }
@@ -29,22 +27,21 @@ import Memory
   /// - Returns: false if the mount is gone.
   func drain() -> Bool {
     while true {
-      switch unsafe device.receive(into: buffer) {
-      case .message(let count):
-        unsafe take(UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]))
+      let received = MemoryWindow.on(&buffer) { buffer in
+        let received = device.receive(into: buffer)
+        if case .message(let count) = received { take(buffer[0..<count]) }
+        return received
+      }
+      switch received {
+      case .message: continue
       case .nothing: return true
       case .ended: return false
       }
     }
   }
 
-  private func take(_ bytes: UnsafeMutableRawBufferPointer) {
-    guard let message = unsafe IncomingMessage(UnsafeRawBufferPointer(bytes)),
-      message.opcode != Opcode.interrupt
-    else { return }
-    var buffer = unsafe fuse_buf()
-    unsafe buffer.size = bytes.count
-    unsafe buffer.mem = bytes.baseAddress
-    unsafe fuse_session_process_buf(session, &buffer)
+  private func take(_ bytes: MemoryWindow) {
+    guard let message = IncomingMessage(bytes), message.opcode != Opcode.interrupt else { return }
+    server.session.process(bytes)
   }
 }

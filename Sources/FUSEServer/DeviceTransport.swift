@@ -42,8 +42,8 @@ import Ring
   /// - Throws: what the clone failed with.
   init(worker: Int, server: Server, mailbox: Mailbox, ring: IORing?) throws(Errno) {
     self.server = server
-    polling = try FuseDevice(cloning: server.sessionDescriptor, blocking: false)
-    blocking = try FuseDevice(cloning: server.sessionDescriptor, blocking: true)
+    polling = try FuseDevice(cloning: server.session.descriptor, blocking: false)
+    blocking = try FuseDevice(cloning: server.session.descriptor, blocking: true)
     let count = server.memory.slotsPerWorker
     let first = worker * count
     freeSlots = FixedTable(count: count) { Slot(first + count - 1 - $0) }
@@ -92,13 +92,12 @@ import Ring
     let limit = gathers ? Self.batchLimit : 1
     defer { lastTaken = taken }
     while taken < limit, let slot = takeSlot() {
-      let buffer = unsafe receiveBuffer(slot: slot, of: worker)
-      switch unsafe polling.receive(into: buffer) {
+      let buffer = receiveBuffer(slot: slot, of: worker)
+      switch polling.receive(into: buffer) {
       case .message(let count):
         taken &+= 1
-        let isLarge = unsafe dispatch(
-          slot, UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]),
-          from: polling.descriptor, to: worker)
+        let isLarge = dispatch(
+          slot, buffer[0..<count], from: polling.descriptor, to: worker)
         // A large one is started at once, alone.
         if isLarge { return taken }
       case .nothing:
@@ -114,24 +113,21 @@ import Ring
   }
 
   private func dispatch(
-    _ slot: Slot, _ message: UnsafeMutableRawBufferPointer, from descriptor: Int32,
-    to worker: Worker
+    _ slot: Slot, _ message: MemoryWindow, from descriptor: Int32, to worker: Worker
   ) -> Bool {
     attention.noteWork()
     descriptors[slot.number] = descriptor
-    return unsafe worker.dispatch(
+    return worker.dispatch(
       slot: slot, message: message, by: AnswerRoute(descriptor: descriptor))
   }
 
   /// Where a slot's next message goes: placed so that a WRITE's payload starts at the shift that is asked for.
-  private func receiveBuffer(slot: Slot, of worker: Worker) -> UnsafeMutableRawBufferPointer {
+  private func receiveBuffer(slot: Slot, of worker: Worker) -> MemoryWindow {
     let shift = server.shape.current.misalignment
     worker.slots[slot].dataOffset = shift
     let length =
       max(MessageLayout.dataHeader + server.memory.maxIOBytes, MessageLayout.minimumReceive)
-    return unsafe server.memory.map.table.memory(
-      at: server.memory.payloadPage(slot).advanced(by: -1),
-      offset: pageSize + shift - MessageLayout.dataHeader, length: length)
+    return server.memory.window(slot, from: shift - MessageLayout.dataHeader, length: length)
   }
 
   // MARK: Answering
@@ -145,14 +141,12 @@ import Ring
   }
 
   func answer(_ slot: Slot, unique: UInt64, dataAt offset: Int, byteCount: Int) {
-    let payload = unsafe server.memory.map.table.memory(
-      at: server.memory.payloadPage(slot), offset: offset, length: byteCount)
-    if let start = payload.baseAddress {
-      unsafe Reply.data(start, byteCount: byteCount, to: unique, on: descriptors[slot.number])
-    }
+    let header = MessageLayout.replyHeader
+    let answer = server.memory.window(slot, from: offset - header, length: header + byteCount)
+    Reply.data(answer, to: unique, on: descriptors[slot.number])
   }
 
-  func setAnswer(_ slot: Slot, parts: UnsafeBufferPointer<iovec>) {
+  func setAnswer(_ slot: Slot, parts: [MemoryWindow]) {
     preconditionFailure("an answer by /dev/fuse leaves at once and not through a slot")
   }
 
@@ -185,10 +179,9 @@ import Ring
     heldBytes = 0
     while !heldWrites.isEmpty, let slot = takeSlot() {
       let (bytes, descriptor) = heldWrites.removeFirst()
-      let buffer = unsafe receiveBuffer(slot: slot, of: worker)
-      let place = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[..<bytes.count])
-      unsafe place.copyBytes(from: bytes)
-      _ = unsafe dispatch(slot, place, from: descriptor, to: worker)
+      let place = receiveBuffer(slot: slot, of: worker)[0..<bytes.count]
+      place.copy(bytes)
+      _ = dispatch(slot, place, from: descriptor, to: worker)
       released = true
       if server.isFrozen { break }
     }
@@ -250,12 +243,10 @@ import Ring
   /// 22,000 to 45,000 a second against a single reader, spinning or not, and none of the deeper queues lost.
   private func readBlocking(for worker: Worker) {
     guard let slot = takeSlot() else { return }
-    let buffer = unsafe receiveBuffer(slot: slot, of: worker)
-    switch unsafe blocking.receive(into: buffer) {
+    let buffer = receiveBuffer(slot: slot, of: worker)
+    switch blocking.receive(into: buffer) {
     case .message(let count):
-      _ = unsafe dispatch(
-        slot, UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]),
-        from: blocking.descriptor, to: worker)
+      _ = dispatch(slot, buffer[0..<count], from: blocking.descriptor, to: worker)
     case .nothing: release(slot)
     case .ended:
       release(slot)

@@ -19,7 +19,7 @@ public final class FarewellReceiver: Sendable {
     name = "extractfs-farewell-\(getpid())"
     descriptor = socket(AF_UNIX, EXTRACTFS_SOCK_DGRAM, 0)
     if descriptor < 0 { return nil }
-    let bound = unsafe withAbstractAddress(name) { unsafe bind(descriptor, $0, $1) }
+    let bound = unsafe AbstractAddress(name).with { unsafe Int(bind(descriptor, $0, $1)) }
     if bound != 0 {
       close(descriptor)
       return nil
@@ -51,7 +51,7 @@ final class FarewellAddress: Sendable {
     if descriptor < 0 { return }
     defer { close(descriptor) }
     let bytes = Array(text.utf8.prefix(60 << 10))
-    _ = unsafe withAbstractAddress(name) {
+    _ = unsafe AbstractAddress(name).with {
       unsafe sendto(descriptor, bytes, bytes.count, EXTRACTFS_MSG_DONTWAIT, $0, $1)
     }
   }
@@ -65,28 +65,22 @@ extension Server {
   }
 }
 
-/// Runs `body` with the address of an abstract socket: a zero byte, then the name.
-private func withAbstractAddress(
-  _ name: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int
-) -> Int {
-  var address = sockaddr_un()
-  address.sun_family = sa_family_t(AF_UNIX)
-  let bytes = Array(name.utf8.prefix(100))
-  unsafe withUnsafeMutableBytes(of: &address.sun_path) { path in
-    unsafe path[1...].copyBytes(from: bytes)
-  }
-  let length = socklen_t(MemoryLayout<sa_family_t>.size + 1 + bytes.count)
-  return unsafe withUnsafePointer(to: &address) {
-    unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { unsafe body($0, length) }
-  }
-}
+/// The address of an abstract socket: a zero byte, then the name.
+private struct AbstractAddress {
+  private var address = sockaddr_un()
+  private let length: socklen_t
 
-/// The same for calls that give an `Int32`.
-private func withAbstractAddress(
-  _ name: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32
-) -> Int32 {
-  let result: Int = unsafe withAbstractAddress(name) { address, length in
-    unsafe Int(body(address, length))
+  init(_ name: String) {
+    address.sun_family = sa_family_t(AF_UNIX)
+    let bytes = Array(name.utf8.prefix(100))
+    MemoryWindow.on(&address.sun_path) { $0.copy(bytes, to: 1) }
+    length = socklen_t(MemoryLayout<sa_family_t>.size + 1 + bytes.count)
   }
-  return Int32(truncatingIfNeeded: result)
+
+  /// Runs `body` with the address as C wants it.
+  func with(_ body: (UnsafePointer<sockaddr>, socklen_t) -> Int) -> Int {
+    unsafe withUnsafeBytes(of: address) {
+      unsafe body($0.assumingMemoryBound(to: sockaddr.self).baseAddress!, length)
+    }
+  }
 }

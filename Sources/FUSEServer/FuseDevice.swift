@@ -42,8 +42,8 @@ enum Received {
 
 extension FuseDevice {
   /// Reads one request.
-  @unsafe borrowing func receive(into buffer: UnsafeMutableRawBufferPointer) -> Received {
-    let count = unsafe read(descriptor, buffer.baseAddress, buffer.count)
+  borrowing func receive(into buffer: MemoryWindow) -> Received {
+    let count = unsafe read(descriptor, buffer.bytes.baseAddress, buffer.count)
     if count > 0 { return .message(count) }
     if count == 0 { return .ended }
     switch errno {

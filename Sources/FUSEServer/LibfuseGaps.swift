@@ -12,23 +12,23 @@ enum LibfuseGaps {
     unsafe io.read = { descriptor, buffer, count, _ in unsafe Glibc.read(descriptor, buffer, count)
     }
     unsafe io.writev = { descriptor, vectors, count, data in
-      guard let vectors = unsafe vectors, let data = unsafe data else { return -1 }
+      guard let data = unsafe data else { return -1 }
       let server = unsafe Unmanaged<Server>.fromOpaque(data).takeUnretainedValue()
-      return unsafe LibfuseGaps.write(
-        UnsafeBufferPointer(start: vectors, count: Int(count)), descriptor, server)
+      let parts = unsafe UnsafeBufferPointer(start: vectors, count: Int(count)).map {
+        unsafe MemoryWindow(UnsafeMutableRawBufferPointer(start: $0.iov_base, count: $0.iov_len))
+      }
+      return LibfuseGaps.write(parts, descriptor, server)
     }
     return io
   }
 
   /// Sends an answer by the way that the calling thread's request came; a notification by the session's descriptor.
-  private static func write(
-    _ parts: UnsafeBufferPointer<iovec>, _ descriptor: Int32, _ server: Server
-  ) -> Int {
-    guard let header = unsafe parts.first?.iov_base else { return -1 }
-    let isNotification = unsafe header.loadUnaligned(fromByteOffset: 8, as: UInt64.self) == 0
-    if isNotification { return unsafe writev(descriptor, parts.baseAddress, Int32(parts.count)) }
-    if server.isInitializing { unsafe completeInitialization(parts, server) }
-    return unsafe server.send(parts, by: CurrentThread.route)
+  private static func write(_ parts: [MemoryWindow], _ descriptor: Int32, _ server: Server) -> Int {
+    guard let header = parts.first else { return -1 }
+    let isNotification = header.load(UInt64.self, at: 8) == 0
+    if isNotification { return VectorList(parts).write(to: descriptor) }
+    if server.isInitializing { completeInitialization(parts, server) }
+    return server.send(parts, by: CurrentThread.route)
   }
 
   /// Fields of `struct fuse_init_in` and `fuse_init_out` by their place; include/uapi/linux/fuse.h.
@@ -42,33 +42,27 @@ enum LibfuseGaps {
   }
 
   /// Whether an INIT message offers FUSE over io_uring, as the kernel does where `enable_uring` is set.
-  static func offersRing(_ message: UnsafeRawBufferPointer) -> Bool {
+  static func offersRing(_ message: MemoryWindow) -> Bool {
     guard message.count >= Field.inFlags2 + 4 else { return false }
-    let flags = unsafe message.loadUnaligned(fromByteOffset: Field.inFlags2, as: UInt32.self)
+    let flags = message.load(UInt32.self, at: Field.inFlags2)
     return flags & RingProtocol.overRingFlag != 0
   }
 
   /// Adds to libfuse's answer to INIT: larger requests, and that the ring will be used.
-  private static func completeInitialization(_ parts: UnsafeBufferPointer<iovec>, _ server: Server)
-  {
-    guard unsafe parts.count == 2 && parts[1].iov_len == Field.outBytes,
-      let answer = unsafe parts[1].iov_base
-    else { return }
+  private static func completeInitialization(_ parts: [MemoryWindow], _ server: Server) {
+    guard parts.count == 2 && parts[1].count == Field.outBytes else { return }
+    let answer = parts[1]
     let maxIO = server.configuration.maxIOBytes
-    unsafe answer.storeBytes(of: UInt32(maxIO), toByteOffset: Field.outMaxWrite, as: UInt32.self)
-    unsafe answer.storeBytes(
-      of: UInt16((maxIO + pageSize - 1) / pageSize), toByteOffset: Field.outMaxPages,
-      as: UInt16.self)
+    answer.store(UInt32(maxIO), at: Field.outMaxWrite)
+    answer.store(UInt16((maxIO + pageSize - 1) / pageSize), at: Field.outMaxPages)
     // libfuse 3.14 takes this wish and never sends it.
     let parallel: UInt32 = 1 << 18  // FUSE_PARALLEL_DIROPS
-    let flags = unsafe answer.load(fromByteOffset: Field.outFlags, as: UInt32.self) | parallel
-    unsafe answer.storeBytes(of: flags, toByteOffset: Field.outFlags, as: UInt32.self)
+    let flags = answer.load(UInt32.self, at: Field.outFlags) | parallel
+    answer.store(flags, at: Field.outFlags)
     if !server.usesRing { return }
-    let flags2 = unsafe answer.load(fromByteOffset: Field.outFlags2, as: UInt32.self)
+    let flags2 = answer.load(UInt32.self, at: Field.outFlags2)
     let extended: UInt32 = 1 << 30  // FUSE_INIT_EXT
-    unsafe answer.storeBytes(
-      of: flags | extended, toByteOffset: Field.outFlags, as: UInt32.self)
-    unsafe answer.storeBytes(
-      of: flags2 | RingProtocol.overRingFlag, toByteOffset: Field.outFlags2, as: UInt32.self)
+    answer.store(flags | extended, at: Field.outFlags)
+    answer.store(flags2 | RingProtocol.overRingFlag, at: Field.outFlags2)
   }
 }

@@ -28,11 +28,9 @@ struct PassThroughCall {
   let inode: UInt64
 
   /// Reads a header and answers what a query asks for.
-  @unsafe init(
-    _ message: UnsafeRawBufferPointer, of inode: UInt64, blockBytes: Int, range: Range<Int>
-  ) {
+  init(_ message: MemoryWindow, of inode: UInt64, blockBytes: Int, range: Range<Int>) {
     self.inode = inode
-    unsafe header = message.loadUnaligned(as: extractfs_passthrough_header.self)
+    header = message.load(extractfs_passthrough_header.self)
     self.blockBytes = blockBytes
     firstByte = range.lowerBound
     header.block_size = UInt32(blockBytes)
@@ -76,50 +74,38 @@ extension IncomingMessage {
 extension Server {
   /// FUSE_IOCTL: answers at once what is refused or asked, and starts what moves data.
   func passThrough(
-    _ inode: UInt64, command: UInt32, handle: UInt64, message: UnsafeRawBufferPointer, room: Int,
-    _ request: fuse_req_t
+    _ inode: UInt64, command: UInt32, handle: UInt64, message: MemoryWindow, room: Int,
+    _ request: LibfuseRequest
   ) {
-    unsafe attempt(request) { () throws(Errno) in
+    attempt(request) { () throws(Errno) in
       guard !ControlDirectory.owns(inode), command == extractfs_passthrough_number,
         message.count == PassThroughCall.messageBytes, room == PassThroughCall.messageBytes,
         let worker = CurrentThread.worker
       else { throw .notTypewriter }
       let range = try volume.passThroughRange(of: inode)
-      let call = unsafe PassThroughCall(
+      let call = PassThroughCall(
         message, of: inode, blockBytes: device.limits.logicalBlockSize, range: range)
       let file = OpenFile.behind(handle)
       try call.check(isReadOnly: configuration.isReadOnly, isWritable: file.isWritable)
       if call.isQuery {
-        unsafe replyPassThrough(call, data: nil, request)
+        replyPassThrough(call, data: MemoryWindow(), request)
       } else {
-        unsafe worker.startPassThrough(call, of: file.state, message: message, answering: request)
+        worker.startPassThrough(call, of: file.state, message: message, answering: request)
       }
     }
   }
 
   /// Answers with the header and, for a read, the whole buffer.
-  func replyPassThrough(
-    _ call: PassThroughCall, data: UnsafeMutableRawBufferPointer?, _ request: fuse_req_t
-  ) {
-    var header = call.header
-    unsafe withUnsafeMutableBytes(of: &header) { header in
-      var parts = unsafe (
-        iovec(iov_base: header.baseAddress, iov_len: header.count),
-        iovec(iov_base: data?.baseAddress, iov_len: data?.count ?? 0)
-      )
-      let count: Int32 = unsafe data == nil ? 1 : 2
-      unsafe withUnsafeBytes(of: &parts) { parts in
-        _ = unsafe fuse_reply_ioctl_iov(
-          request, 0, parts.assumingMemoryBound(to: iovec.self).baseAddress, count)
-      }
-    }
+  func replyPassThrough(_ call: PassThroughCall, data: MemoryWindow, _ request: LibfuseRequest) {
+    request.reply(ioctl: call.header, data)
   }
 
   /// Drops what the kernel has cached of a range that was written past it, then answers.
-  func finishPassThroughWrite(_ call: PassThroughCall, of inode: UInt64, _ request: fuse_req_t) {
-    unsafe onInvalidationQueue(request) { [self] request throws(Errno) in
-      try dropCached(inode, offset: call.deviceOffset, byteCount: call.byteCount)
-      unsafe replyPassThrough(call, data: nil, request)
+  func finishPassThroughWrite(_ call: PassThroughCall, of inode: UInt64, _ request: LibfuseRequest)
+  {
+    onInvalidationQueue(request) { [self] request throws(Errno) in
+      try session.dropCached(inode, offset: call.deviceOffset, byteCount: call.byteCount)
+      replyPassThrough(call, data: MemoryWindow(), request)
     }
   }
 }
@@ -127,15 +113,13 @@ extension Server {
 extension Worker {
   /// Puts the caller's buffer where requests have theirs, and starts the transfer.
   func startPassThrough(
-    _ call: PassThroughCall, of state: FileState, message: UnsafeRawBufferPointer,
-    answering request: fuse_req_t
+    _ call: PassThroughCall, of state: FileState, message: MemoryWindow,
+    answering request: LibfuseRequest
   ) {
     let slot = servedSlot
-    let buffer = unsafe passThroughBuffer(slot)
-    let source = unsafe UnsafeRawBufferPointer(rebasing: message[PassThroughCall.headerBytes...])
     // The message lies in the same slot, some bytes off: the regions overlap.
-    unsafe memmove(buffer.baseAddress!, source.baseAddress!, source.count)
-    unsafe slots[slot].request = unsafe request
+    passThroughBuffer(slot).copy(message[PassThroughCall.headerBytes..<message.count])
+    slots[slot].request = request
     slots[slot].job = .passThrough
     slots[slot].passThrough = call
     counters.add(.requestsInflight, 1)
@@ -152,13 +136,13 @@ extension Worker {
 
   /// Answers a pass-through request whose I/O is through, and frees its slot.
   func finishPassThrough(_ slot: Slot, error: Errno?) {
-    guard var call = slots[slot].passThrough, let request = unsafe slots[slot].request
+    guard var call = slots[slot].passThrough, let request = slots[slot].request
     else { preconditionFailure("a pass-through request has lost its caller") }
     slots[slot].passThrough = nil
     counters.add(.requestsInflight, -1)
     if let error {
       counters.add(.ioErrors, 1)
-      return unsafe answer(slot, error: error, request)
+      return answer(slot, error: error, request)
     }
     let inode = call.inode
     let (mapped, copied) = engine.passThroughBytes(slot)
@@ -167,17 +151,16 @@ extension Worker {
     answer(slot) {
       if call.isWrite {
         noteWritten(inode, at: call.deviceOffset, byteCount: call.byteCount)
-        unsafe server.finishPassThroughWrite(call, of: inode, request)
+        server.finishPassThroughWrite(call, of: inode, request)
       } else {
-        unsafe server.replyPassThrough(call, data: passThroughBuffer(slot), request)
+        server.replyPassThrough(call, data: passThroughBuffer(slot), request)
       }
     }
   }
 
   /// The caller's buffer in a slot, shifted as all requests of the mount are.
-  private func passThroughBuffer(_ slot: Slot) -> UnsafeMutableRawBufferPointer {
-    unsafe memory.map.table.memory(
-      at: memory.payloadPage(slot), offset: slots[slot].dataOffset,
-      length: Int(EXTRACTFS_PASSTHROUGH_BUFFER))
+  private func passThroughBuffer(_ slot: Slot) -> MemoryWindow {
+    memory.window(
+      slot, from: slots[slot].dataOffset, length: Int(EXTRACTFS_PASSTHROUGH_BUFFER))
   }
 }

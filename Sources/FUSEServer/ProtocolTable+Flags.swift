@@ -102,7 +102,12 @@ extension ProtocolTable {
         .init("FOPEN_NONSEEKABLE", 2, .declined("all files can be read at any place")),
         .init("FOPEN_CACHE_DIR", 3, .declined("entries change, and a listing is short work")),
         .init("FOPEN_STREAM", 4, .declined("all files have positions")),
-        .init("FOPEN_NOFLUSH", 5, .declined("close(2) is to report a write-back that failed")),
+        .init(
+          "FOPEN_NOFLUSH", 5,
+          .heeded(
+            by: "open",
+            "close(2) waits for no write of others, as on a local filesystem; munmap(2) writes back what was mapped"
+          )),
         .init(
           "FOPEN_PARALLEL_DIRECT_WRITES", 6,
           .heeded(by: "open", "the write gate orders what must be")),

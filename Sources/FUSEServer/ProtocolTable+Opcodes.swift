@@ -73,7 +73,7 @@ extension ProtocolTable {
     .init("FUSE_WRITE", 16, .heeded(by: "start", "through iterator, bios and device")),
     .init(
       "FUSE_FLUSH", 25,
-      .declined("ENOSYS once; at close(2) the kernel writes pages back before it would ask")),
+      .declined("ENOSYS once; FOPEN_NOFLUSH tells newer kernels that nothing waits for it")),
     .init("FUSE_RELEASE", 18, .heeded(by: "closeFile", "gives the handle back")),
     .init(
       "FUSE_FSYNC", 20,

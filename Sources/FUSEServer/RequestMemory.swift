@@ -70,17 +70,25 @@ public final class RequestMemory: Sendable {
   /// The first page of a slot's payload.
   func payloadPage(_ slot: Slot) -> Page { payloadPages[slot.number] }
 
+  /// Bytes of a payload.
+  var payloadBytes: Int { max(maxIOBytes, MessageLayout.minimumReceive) }
+
   /// A slot's payload: room for the largest request, and for what the kernel wants room for.
-  @unsafe func payload(_ slot: Slot) -> UnsafeMutableRawBufferPointer {
-    unsafe map.table.memory(
-      at: payloadPage(slot), offset: 0, length: max(maxIOBytes, MessageLayout.minimumReceive))
+  func payload(_ slot: Slot) -> MemoryWindow {
+    window(slot, from: 0, length: payloadBytes)
+  }
+
+  /// Bytes of a slot, from a place on that counts from the payload's start; a page lies before that and one behind it.
+  func window(_ slot: Slot, from offset: Int, length: Int) -> MemoryWindow {
+    unsafe MemoryWindow(
+      map.table.memory(
+        at: payloadPage(slot).advanced(by: -1), offset: pageSize + offset, length: length))
   }
 
   /// A slot's memory from the page before the payload on: room for a whole message from an aligned place.
-  @unsafe func messageRoom(_ slot: Slot, byteCount: Int) -> UnsafeMutableRawBufferPointer {
-    unsafe map.table.memory(
-      at: payloadPage(slot).advanced(by: -1), offset: 0,
-      length: max(pageSize + MessageLayout.minimumReceive, byteCount))
+  func messageRoom(_ slot: Slot, byteCount: Int) -> MemoryWindow {
+    window(
+      slot, from: -pageSize, length: max(pageSize + MessageLayout.minimumReceive, byteCount))
   }
 
   /// The first page of a slot's bounce buffer.

@@ -40,7 +40,7 @@ enum SlotJob: UInt8 {
   /// Whether what is under way is the last that can be moved, though more was asked for.
   var endsShort = false
   /// The libfuse request that is answered when the job is through.
-  var request: fuse_req_t?
+  var request: LibfuseRequest?
   /// The pass-through request under way, or nil.
   var passThrough: PassThroughCall?
   /// The change of storage under way, or nil.

@@ -22,6 +22,8 @@ enum RingProtocol {
   static let commitIDOffset = 256 + 8
   static let payloadSizeOffset = 256 + 16
   static let headerBytes = 256 + 32
+  /// A submission entry: the ring is made with double ones.
+  static let entryBytes = 128
 
   /// Places in a 128-byte `struct io_uring_sqe`.
   static let commandOffset = 8
@@ -34,18 +36,14 @@ enum RingProtocol {
 /// The kernel has one queue for each CPU that could be there, and a request goes to that of the CPU on which its
 /// sender runs. Requests flow when every queue has an entry. Queue q belongs to worker q modulo the number of
 /// workers: its entries start on that worker's ring, and may move to another's.
-@safe final class RingEntries: @unchecked Sendable {
-  // Guard of the unchecked Sendable: a slot's memory belongs to the kernel or to the worker that has its request.
-  private let headers: UnsafeMutableRawPointer
-  private let vectors: UnsafeMutablePointer<iovec>
+final class RingEntries: Sendable {
+  private let headers: FixedTable<HeaderPlace>
+  private let vectors: FixedTable<(headers: KernelVector, payload: KernelVector)>
   private let queues: [UInt16]
   /// How many more requests of each queue can wait for a thaw.
   private let holdable: FixedTable<Atomic<Int>>
   private let queueCount: Int
   let workerCount: Int
-
-  /// Whole cache lines, so that neighbours do not share one.
-  private static let headerStride = 320
 
   /// - Parameters:
   ///   - queueCount: CPUs that the kernel counts.
@@ -55,10 +53,7 @@ enum RingProtocol {
     let slotCount = memory.slotCount
     let workerCount = slotCount / memory.slotsPerWorker
     self.workerCount = workerCount
-    unsafe headers = .allocate(byteCount: slotCount * Self.headerStride, alignment: 64)
-    unsafe headers.initializeMemory(
-      as: UInt8.self, repeating: 0, count: slotCount * Self.headerStride)
-    unsafe vectors = .allocate(capacity: slotCount * 2)
+    headers = FixedTable(count: slotCount, repeating: HeaderPlace())
     queues = (0..<slotCount).map { slot in
       let (worker, place) = slot.quotientAndRemainder(dividingBy: memory.slotsPerWorker)
       let own = Array(stride(from: worker, to: queueCount, by: workerCount))
@@ -71,18 +66,11 @@ enum RingProtocol {
       // Some stay free for everything else, else the thaw itself could not be asked for.
       return Atomic(max(0, count - backgroundLimit - 4))
     }
-    for slot in 0..<slotCount {
-      let payload = unsafe memory.payload(Slot(slot))
-      unsafe (vectors + slot * 2).initialize(
-        to: iovec(iov_base: headers + slot * Self.headerStride, iov_len: RingProtocol.headerBytes))
-      unsafe (vectors + slot * 2 + 1).initialize(
-        to: iovec(iov_base: payload.baseAddress, iov_len: payload.count))
+    let nothing = KernelVector(MemoryWindow())
+    vectors = FixedTable(count: slotCount, repeating: (nothing, nothing))
+    for slot in (0..<slotCount).map({ Slot($0) }) {
+      vectors[slot.number] = (KernelVector(header(slot)), KernelVector(memory.payload(slot)))
     }
-  }
-
-  deinit {
-    unsafe headers.deallocate()
-    unsafe vectors.deallocate()
   }
 
   /// The kernel queue that a slot's entry serves.
@@ -106,58 +94,42 @@ enum RingProtocol {
   }
 
   /// A slot's headers.
-  @unsafe func header(_ slot: Slot) -> UnsafeMutableRawPointer {
-    precondition(slot.number < queues.count)
-    return unsafe headers + slot.number * Self.headerStride
+  func header(_ slot: Slot) -> MemoryWindow {
+    unsafe headers.window(on: slot.number)[0..<RingProtocol.headerBytes]
   }
 
   /// How many bytes a READ or WRITE moves; 0 for anything else.
   func dataBytes(_ slot: Slot) -> Int {
-    let header = unsafe header(slot)
-    let opcode = unsafe header.load(fromByteOffset: 4, as: UInt32.self)
+    let header = header(slot)
+    let opcode = header.load(UInt32.self, at: 4)
     if opcode != Opcode.read && opcode != Opcode.write { return 0 }
     // `size` of `struct fuse_read_in` and `fuse_write_in`.
-    return unsafe Int(
-      header.load(fromByteOffset: RingProtocol.argumentsOffset + 16, as: UInt32.self))
-  }
-
-  /// Headers and payload of a slot, as the kernel wants to be told of them.
-  @unsafe func parts(_ slot: Slot) -> UnsafeMutablePointer<iovec> {
-    unsafe vectors + slot.number * 2
+    return Int(header.load(UInt32.self, at: RingProtocol.argumentsOffset + 16))
   }
 
   /// Writes the header of an answer.
   func setAnswer(_ slot: Slot, error: Int32, unique: UInt64, payloadBytes: Int) {
-    let header = unsafe header(slot)
-    let length = UInt32(truncatingIfNeeded: MessageLayout.replyHeader &+ payloadBytes)
-    unsafe header.storeBytes(of: length, as: UInt32.self)
-    unsafe header.storeBytes(of: error, toByteOffset: 4, as: Int32.self)
-    unsafe header.storeBytes(of: unique, toByteOffset: 8, as: UInt64.self)
-    unsafe header.storeBytes(
-      of: UInt32(truncatingIfNeeded: payloadBytes),
-      toByteOffset: RingProtocol.payloadSizeOffset, as: UInt32.self)
+    let header = header(slot)
+    header.store(UInt32(truncatingIfNeeded: MessageLayout.replyHeader &+ payloadBytes))
+    header.store(error, at: 4)
+    header.store(unique, at: 8)
+    header.store(
+      UInt32(truncatingIfNeeded: payloadBytes), at: RingProtocol.payloadSizeOffset)
   }
 
   /// Puts an answer of libfuse's into a slot: the protocol's header into the headers, what follows into the payload.
   ///
   /// A part may lie in the payload itself, as the last one: parts are moved from the last to the first.
-  @unsafe func setAnswer(
-    _ slot: Slot, parts: UnsafeBufferPointer<iovec>, payload: UnsafeMutableRawBufferPointer
-  ) {
-    guard let first = unsafe parts.first, let start = unsafe first.iov_base,
-      unsafe first.iov_len == MessageLayout.replyHeader
+  func setAnswer(_ slot: Slot, parts: [MemoryWindow], payload: MemoryWindow) {
+    guard let first = parts.first, first.count == MessageLayout.replyHeader
     else { preconditionFailure("an answer does not begin with its header") }
-    let error = unsafe start.loadUnaligned(fromByteOffset: 4, as: Int32.self)
-    let unique = unsafe start.loadUnaligned(fromByteOffset: 8, as: UInt64.self)
-    let byteCount = unsafe parts.dropFirst().reduce(0) { unsafe $0 + $1.iov_len }
+    let (error, unique) = (first.load(Int32.self, at: 4), first.load(UInt64.self, at: 8))
+    let byteCount = parts.dropFirst().reduce(0) { $0 + $1.count }
     precondition(byteCount <= payload.count, "an answer is longer than its request allows")
     var end = byteCount
-    for index in (1..<max(parts.count, 1)).reversed() {
-      let part = unsafe parts[index]
-      unsafe end -= part.iov_len
-      if let source = unsafe part.iov_base, let target = payload.baseAddress {
-        unsafe memmove(target + end, source, part.iov_len)
-      }
+    for part in parts.dropFirst().reversed() {
+      end -= part.count
+      payload.copy(part, to: end)
     }
     setAnswer(slot, error: error, unique: unique, payloadBytes: byteCount)
   }
@@ -167,50 +139,73 @@ enum RingProtocol {
     _ entry: UnsafeMutablePointer<io_uring_sqe>, command: UInt32, slot: Slot, file: Int32,
     data: UInt64
   ) {
-    let bytes = UnsafeMutableRawPointer(entry)
-    unsafe entry.pointee.opcode = UInt8(IORING_OP_URING_CMD.rawValue)
-    unsafe entry.pointee.flags = 1 << UInt8(IOSQE_FIXED_FILE_BIT)
-    unsafe entry.pointee.fd = file
-    unsafe entry.pointee.user_data = data
-    unsafe bytes.storeBytes(of: command, toByteOffset: RingProtocol.commandOffset, as: UInt32.self)
-    unsafe bytes.storeBytes(
-      of: queues[slot.number], toByteOffset: RingProtocol.queueInEntry, as: UInt16.self)
+    var head = unsafe entry.pointee
+    head.opcode = UInt8(IORING_OP_URING_CMD.rawValue)
+    head.flags = 1 << UInt8(IOSQE_FIXED_FILE_BIT)
+    head.fd = file
+    head.user_data = data
     if command == RingProtocol.register {
-      unsafe entry.pointee.addr = UInt64(UInt(bitPattern: parts(slot)))
-      unsafe entry.pointee.len = 2
-    } else {
-      let id = unsafe header(slot).load(
-        fromByteOffset: RingProtocol.commitIDOffset, as: UInt64.self)
-      unsafe bytes.storeBytes(of: id, toByteOffset: RingProtocol.commitIDInEntry, as: UInt64.self)
+      head.addr = unsafe UInt64(vectors.window(on: slot.number).address)
+      head.len = 2
+    }
+    unsafe entry.pointee = head
+    let entry = unsafe MemoryWindow(
+      UnsafeMutableRawBufferPointer(start: entry, count: RingProtocol.entryBytes))
+    entry.store(command, at: RingProtocol.commandOffset)
+    entry.store(queues[slot.number], at: RingProtocol.queueInEntry)
+    if command != RingProtocol.register {
+      let id = header(slot).load(UInt64.self, at: RingProtocol.commitIDOffset)
+      entry.store(id, at: RingProtocol.commitIDInEntry)
     }
   }
 
   /// Puts the headers of a slot's request before its payload, so that it is one message as /dev/fuse would give it.
-  ///
   /// - Parameters:
-  ///   - payload: the slot's payload; there is a page of room before it.
+  ///   - memory: where the payload lies; there is a page of room before it.
   ///   - shift: by how many bytes the data of a WRITE is to be moved.
   /// - Returns: the message, or nil if its sizes do not add up.
-  @unsafe func message(
-    _ slot: Slot, payload: UnsafeMutableRawBufferPointer, shift: Int
-  ) -> UnsafeMutableRawBufferPointer? {
-    let header = unsafe header(slot)
-    let length = unsafe Int(header.load(as: UInt32.self))
-    let payloadBytes = unsafe Int(
-      header.load(fromByteOffset: RingProtocol.payloadSizeOffset, as: UInt32.self))
+  func message(_ slot: Slot, in memory: RequestMemory, shift: Int) -> MemoryWindow? {
+    let header = header(slot)
+    let length = Int(header.load(UInt32.self))
+    let payloadBytes = Int(header.load(UInt32.self, at: RingProtocol.payloadSizeOffset))
     let argumentBytes = length - MessageLayout.requestHeader - payloadBytes
     guard argumentBytes >= 0, argumentBytes <= RingProtocol.argumentsRoom,
-      payloadBytes <= payload.count, var data = payload.baseAddress
+      payloadBytes <= memory.payloadBytes
     else { return nil }
-    let opcode = unsafe header.load(fromByteOffset: 4, as: UInt32.self)
-    if shift > 0 && payloadBytes > 0 && opcode == Opcode.write {
-      unsafe memmove(data + shift, data, payloadBytes)
-      unsafe data += shift
+    var start = 0
+    if shift > 0 && payloadBytes > 0 && header.load(UInt32.self, at: 4) == Opcode.write {
+      memory.window(slot, from: shift, length: payloadBytes)
+        .copy(memory.window(slot, from: 0, length: payloadBytes))
+      start = shift
     }
-    let start = unsafe data - argumentBytes - MessageLayout.requestHeader
-    unsafe start.copyMemory(from: header, byteCount: MessageLayout.requestHeader)
-    unsafe (start + MessageLayout.requestHeader).copyMemory(
-      from: header + RingProtocol.argumentsOffset, byteCount: argumentBytes)
-    return unsafe UnsafeMutableRawBufferPointer(start: start, count: length)
+    let message = memory.window(
+      slot, from: start - argumentBytes - MessageLayout.requestHeader, length: length)
+    message.copy(header[0..<MessageLayout.requestHeader])
+    message.copy(
+      header[RingProtocol.argumentsOffset..<RingProtocol.argumentsOffset + argumentBytes],
+      to: MessageLayout.requestHeader)
+    return message
+  }
+}
+
+/// `struct iovec` as the kernel reads it.
+private struct KernelVector {
+  private let address: UInt
+  private let count: Int
+
+  init(_ window: MemoryWindow) {
+    address = window.address
+    count = window.count
+  }
+}
+
+/// Room for `struct fuse_uring_req_header`: whole cache lines, so that neighbours do not share one.
+private struct HeaderPlace {
+  private typealias Line = (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64)
+  private let lines: (Line, Line, Line, Line, Line)
+
+  init() {
+    let line: Line = (0, 0, 0, 0, 0, 0, 0, 0)
+    lines = (line, line, line, line, line)
   }
 }

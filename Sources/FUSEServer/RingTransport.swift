@@ -62,7 +62,7 @@ import Ring
       preconditionFailure("a ring transport without entries")
     }
     self.entries = entries
-    file = try ring.register(file: server.sessionDescriptor)
+    file = try ring.register(file: server.session.descriptor)
     remainder = worker == 0 ? try DeviceRemainder(server: server) : nil
     remainderWatch = remainder.map { DescriptorWatch($0.descriptor, on: ring) }
     arrived = FixedTable(count: memory.slotCount, repeating: Slot(0))
@@ -157,13 +157,12 @@ import Ring
     let route = AnswerRoute(slot: slot, of: worker)
     worker.slots[slot].route = route
     worker.slots[slot].dataOffset = shift
-    let message = unsafe entries.message(slot, payload: memory.payload(slot), shift: shift)
-    guard let message = unsafe message else {
-      let unique = unsafe entries.header(slot).load(fromByteOffset: 8, as: UInt64.self)
+    guard let message = entries.message(slot, in: memory, shift: shift) else {
+      let unique = entries.header(slot).load(UInt64.self, at: 8)
       answer(slot, unique: unique, error: .invalidArgument)
       return
     }
-    _ = unsafe worker.dispatch(slot: slot, message: message, by: route)
+    _ = worker.dispatch(slot: slot, message: message, by: route)
   }
 
   // MARK: Answering
@@ -174,23 +173,22 @@ import Ring
   }
 
   func answer(_ slot: Slot, unique: UInt64, written byteCount: Int) {
-    let answer = fuse_write_out(size: UInt32(byteCount), padding: 0)
-    unsafe memory.payload(slot).storeBytes(of: answer, as: fuse_write_out.self)
+    memory.payload(slot).store(fuse_write_out(size: UInt32(byteCount), padding: 0))
     entries.setAnswer(
       slot, error: 0, unique: unique, payloadBytes: MemoryLayout<fuse_write_out>.size)
     commit(slot)
   }
 
   func answer(_ slot: Slot, unique: UInt64, dataAt offset: Int, byteCount: Int) {
-    if offset > 0, let start = unsafe memory.payload(slot).baseAddress {
-      unsafe memmove(start, start + offset, byteCount)
+    if offset > 0 {
+      memory.payload(slot).copy(memory.window(slot, from: offset, length: byteCount))
     }
     entries.setAnswer(slot, error: 0, unique: unique, payloadBytes: byteCount)
     commit(slot)
   }
 
-  func setAnswer(_ slot: Slot, parts: UnsafeBufferPointer<iovec>) {
-    unsafe entries.setAnswer(slot, parts: parts, payload: memory.payload(slot))
+  func setAnswer(_ slot: Slot, parts: [MemoryWindow]) {
+    entries.setAnswer(slot, parts: parts, payload: memory.payload(slot))
   }
 
   /// Gives a slot with its answer to the kernel, at the next system call.
@@ -225,21 +223,16 @@ import Ring
     held = []
     for request in requests {
       if request.isCounted { entries.letGo(request.slot) }
-      let data = unsafe memory.payload(request.slot)
-      let offset = worker.slots[request.slot].dataOffset
       // Where `serve` had put it: a WRITE's headers end where its data begins.
-      guard let start = data.baseAddress else { continue }
-      let isWrite =
-        unsafe entries.header(request.slot).load(fromByteOffset: 4, as: UInt32.self)
-        == Opcode.write
-      let payloadBytes = unsafe Int(
-        entries.header(request.slot).load(
-          fromByteOffset: RingProtocol.payloadSizeOffset, as: UInt32.self))
-      let first = unsafe start + (isWrite ? offset : 0) + payloadBytes - request.messageBytes
-      _ = unsafe worker.dispatch(
-        slot: request.slot,
-        message: UnsafeMutableRawBufferPointer(start: first, count: request.messageBytes),
-        by: worker.slots[request.slot].route)
+      let header = entries.header(request.slot)
+      let isWrite = header.load(UInt32.self, at: 4) == Opcode.write
+      let shift = isWrite ? worker.slots[request.slot].dataOffset : 0
+      let payloadBytes = Int(header.load(UInt32.self, at: RingProtocol.payloadSizeOffset))
+      let message = memory.window(
+        request.slot, from: shift + payloadBytes - request.messageBytes,
+        length: request.messageBytes)
+      _ = worker.dispatch(
+        slot: request.slot, message: message, by: worker.slots[request.slot].route)
     }
     return !requests.isEmpty
   }

@@ -8,53 +8,44 @@ import Memory
 
 extension Server {
   /// Sends an answer in parts, the first of which is the protocol's header, by its way.
-  @unsafe func send(_ parts: UnsafeBufferPointer<iovec>, by route: AnswerRoute) -> Int {
+  func send(_ parts: [MemoryWindow], by route: AnswerRoute) -> Int {
     guard let worker = unsafe route.worker else {
-      let descriptor = route.descriptor >= 0 ? route.descriptor : sessionDescriptor
-      return unsafe Glibc.writev(descriptor, parts.baseAddress, Int32(parts.count))
+      let descriptor = route.descriptor >= 0 ? route.descriptor : session.descriptor
+      return VectorList(parts).write(to: descriptor)
     }
     let slot = Slot(Int(route.slot))
-    unsafe worker.transport.setAnswer(slot, parts: parts)
+    worker.transport.setAnswer(slot, parts: parts)
     if CurrentThread.worker === worker {
       worker.transport.commit(slot)
     } else {
       worker.mailbox.post(.commit(slot))
     }
-    return unsafe parts.reduce(0) { unsafe $0 + $1.iov_len }
+    return parts.reduce(0) { $0 + $1.count }
   }
 
   /// Answers with an error, or with the count of bytes that a WRITE has written.
   func send(error: Errno?, written byteCount: Int = 0, to unique: UInt64, by route: AnswerRoute) {
     var answer = fuse_write_out(size: UInt32(byteCount), padding: 0)
-    unsafe withUnsafeMutableBytes(of: &answer) { bytes in
-      let sent = unsafe error == nil ? bytes : UnsafeMutableRawBufferPointer(rebasing: bytes[..<0])
-      unsafe send(error: error, payload: sent, to: unique, by: route)
+    MemoryWindow.on(&answer) {
+      send(error: error, payload: error == nil ? $0 : MemoryWindow(), to: unique, by: route)
     }
   }
 
   /// Answers a READ.
   func send(bytes: ArraySlice<UInt8>, to unique: UInt64, by route: AnswerRoute) {
-    var bytes = bytes
-    unsafe bytes.withUnsafeMutableBytes {
-      unsafe send(error: nil, payload: $0, to: unique, by: route)
-    }
+    var bytes = Array(bytes)
+    MemoryWindow.on(&bytes) { send(error: nil, payload: $0, to: unique, by: route) }
   }
 
   private func send(
-    error: Errno?, payload: UnsafeMutableRawBufferPointer, to unique: UInt64, by route: AnswerRoute
+    error: Errno?, payload: MemoryWindow, to unique: UInt64, by route: AnswerRoute
   ) {
     var header = fuse_out_header(
       len: UInt32(MessageLayout.replyHeader + payload.count), error: -(error?.rawValue ?? 0),
       unique: unique)
-    unsafe withUnsafeMutableBytes(of: &header) { header in
-      var parts = unsafe (
-        iovec(iov_base: header.baseAddress, iov_len: header.count),
-        iovec(iov_base: payload.baseAddress, iov_len: payload.count)
-      )
-      unsafe withUnsafeBytes(of: &parts) { parts in
-        // ENOENT means that the kernel has given the request up, which is no error of ours.
-        _ = unsafe send(parts.bindMemory(to: iovec.self), by: route)
-      }
+    MemoryWindow.on(&header) { header in
+      // ENOENT means that the kernel has given the request up, which is no error of ours.
+      _ = send([header, payload], by: route)
     }
   }
 }

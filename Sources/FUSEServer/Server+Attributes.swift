@@ -10,8 +10,8 @@ extension Server {
   static var attributeSeconds: Double { 1 }
 
   /// Room in the volume, as statfs(2) wants it.
-  func replyStatistics(_ request: fuse_req_t) {
-    unsafe onVolume(request) { [volume] request throws(Errno) in
+  func replyStatistics(_ request: LibfuseRequest) {
+    onVolume(request) { [volume] request throws(Errno) in
       let room = volume.statistics()
       var result = statvfs()
       result.f_bsize = UInt(room.blockSize)
@@ -23,20 +23,20 @@ extension Server {
       result.f_ffree = UInt(room.freeFiles)
       result.f_favail = UInt(room.freeFiles)
       result.f_namemax = UInt(FileName.maxBytes)
-      unsafe fuse_reply_statfs(request, &result)
+      request.reply(result)
     }
   }
 
   /// FUSE_GETATTR.
-  func attributes(of inode: UInt64, _ request: fuse_req_t) {
+  func attributes(of inode: UInt64, _ request: LibfuseRequest) {
     if ControlDirectory.owns(inode) {
-      unsafe attempt(request) { () throws(Errno) in
-        unsafe replyAttributes(try control.attributes(of: inode), seconds: 0, request)
+      attempt(request) { () throws(Errno) in
+        replyAttributes(try control.attributes(of: inode), seconds: 0, request)
       }
       return
     }
-    unsafe onVolume(request) { [self] request throws(Errno) in
-      unsafe replyAttributes(try visibleAttributes(of: inode), request)
+    onVolume(request) { [self] request throws(Errno) in
+      replyAttributes(try visibleAttributes(of: inode), request)
     }
   }
 
@@ -48,122 +48,117 @@ extension Server {
   }
 
   /// FUSE_SETATTR. Control files take a truncate, so that a shell's `>` works, and nothing else.
-  func change(_ inode: UInt64, to new: stat, mask: Int32, _ request: fuse_req_t) {
+  func change(_ inode: UInt64, to new: stat, mask: Int32, _ request: LibfuseRequest) {
     let change = AttributeChange(new, mask: mask)
     if ControlDirectory.owns(inode) {
-      unsafe attempt(request) { () throws(Errno) in
+      attempt(request) { () throws(Errno) in
         if change.permissions != nil || change.user != nil || change.group != nil {
           throw .notPermitted
         }
-        unsafe replyAttributes(try control.attributes(of: inode), seconds: 0, request)
+        replyAttributes(try control.attributes(of: inode), seconds: 0, request)
       }
       return
     }
-    let caller = unsafe Caller(of: request)
+    let caller = request.caller
     if change.size != nil && volume.traits.allocatesBlocks && !configuration.isReadOnly {
-      return unsafe cut(inode, change, by: caller, request)
+      return cut(inode, change, by: caller, request)
     }
-    unsafe onVolume(request) { [self] request throws(Errno) in
+    onVolume(request) { [self] request throws(Errno) in
       if configuration.isReadOnly { throw .readOnlyFileSystem }
       _ = try volume.change(inode, to: change, by: caller)
-      unsafe replyAttributes(try visibleAttributes(of: inode), request)
+      replyAttributes(try visibleAttributes(of: inode), request)
     }
   }
 
   /// A new size where blocks change hands: with the file alone, as every change of its storage.
   private func cut(
-    _ inode: UInt64, _ change: AttributeChange, by caller: Caller, _ request: fuse_req_t
+    _ inode: UInt64, _ change: AttributeChange, by caller: Caller, _ request: LibfuseRequest
   ) {
-    let travelling = unsafe TravellingRequest(request: request)
-    unsafe startStorageJob(
+    startStorageJob(
       inode, answering: request,
       change: { [volume] () throws(Errno) in [try volume.tailToZero(of: inode, before: change)] },
       complete: { [volume] () throws(Errno) in
         _ = try volume.change(inode, to: change, by: caller)
       }
     ) { [self] error in
-      unsafe attempt(travelling.request) { () throws(Errno) in
+      attempt(request) { () throws(Errno) in
         if let error { throw error }
-        unsafe replyAttributes(try visibleAttributes(of: inode), travelling.request)
+        replyAttributes(try visibleAttributes(of: inode), request)
       }
     }
   }
 
   /// FUSE_ACCESS: asked only where the kernel does not decide by the mode.
-  func checkAccess(_ inode: UInt64, mask: Int32, _ request: fuse_req_t) {
-    let caller = unsafe Caller(of: request)
-    unsafe onVolume(request) { [volume] request throws(Errno) in
+  func checkAccess(_ inode: UInt64, mask: Int32, _ request: LibfuseRequest) {
+    let caller = request.caller
+    onVolume(request) { [volume] request throws(Errno) in
       if !ControlDirectory.owns(inode) {
         try volume.checkAccess(inode, mask: mask, by: caller)
       }
-      unsafe fuse_reply_err(request, 0)
+      request.reply()
     }
   }
 
   // MARK: Extended attributes
 
   /// FUSE_GETXATTR: with a size of 0 only the value's length is asked for.
-  func extendedAttribute(_ name: FileName, of inode: UInt64, room: Int, _ request: fuse_req_t) {
-    unsafe onVolume(request) { [self] request throws(Errno) in
+  func extendedAttribute(_ name: FileName, of inode: UInt64, room: Int, _ request: LibfuseRequest) {
+    onVolume(request) { [self] request throws(Errno) in
       if ControlDirectory.owns(inode) { throw .notSupported }
-      unsafe try replyValue(
+      try replyValue(
         try volume.extendedAttribute(name, of: inode), room: room, request)
     }
   }
 
   /// FUSE_LISTXATTR: each name with a NUL behind it.
-  func extendedAttributeNames(of inode: UInt64, room: Int, _ request: fuse_req_t) {
-    unsafe onVolume(request) { [self] request throws(Errno) in
+  func extendedAttributeNames(of inode: UInt64, room: Int, _ request: LibfuseRequest) {
+    onVolume(request) { [self] request throws(Errno) in
       if ControlDirectory.owns(inode) { throw .notSupported }
       let names = try volume.extendedAttributeNames(of: inode)
-      unsafe try replyValue(names.flatMap { $0.bytes + [0] }, room: room, request)
+      try replyValue(names.flatMap { $0.bytes + [0] }, room: room, request)
     }
   }
 
   /// FUSE_SETXATTR.
   func setExtendedAttribute(
-    _ name: FileName, of inode: UInt64, to value: [UInt8], flags: Int32, _ request: fuse_req_t
+    _ name: FileName, of inode: UInt64, to value: [UInt8], flags: Int32, _ request: LibfuseRequest
   ) {
-    unsafe onVolume(request) { [self] request throws(Errno) in
+    onVolume(request) { [self] request throws(Errno) in
       if ControlDirectory.owns(inode) { throw .notSupported }
       if configuration.isReadOnly { throw .readOnlyFileSystem }
       // XATTR_CREATE and XATTR_REPLACE of setxattr(2).
       let presence: AttributePresence = flags & 1 != 0 ? .absent : flags & 2 != 0 ? .present : .any
       try volume.setExtendedAttribute(name, of: inode, to: value, presence)
-      unsafe fuse_reply_err(request, 0)
+      request.reply()
     }
   }
 
   /// FUSE_REMOVEXATTR.
-  func removeExtendedAttribute(_ name: FileName, of inode: UInt64, _ request: fuse_req_t) {
-    unsafe onVolume(request) { [self] request throws(Errno) in
+  func removeExtendedAttribute(_ name: FileName, of inode: UInt64, _ request: LibfuseRequest) {
+    onVolume(request) { [self] request throws(Errno) in
       if ControlDirectory.owns(inode) { throw .notSupported }
       if configuration.isReadOnly { throw .readOnlyFileSystem }
       try volume.removeExtendedAttribute(name, of: inode)
-      unsafe fuse_reply_err(request, 0)
+      request.reply()
     }
   }
 
-  private func replyValue(_ value: [UInt8], room: Int, _ request: fuse_req_t) throws(Errno) {
+  private func replyValue(_ value: [UInt8], room: Int, _ request: LibfuseRequest) throws(Errno) {
     if room == 0 {
-      unsafe fuse_reply_xattr(request, value.count)
+      request.reply(attributeBytes: value.count)
     } else if value.count > room {
       throw .outOfRange
     } else {
-      var value = value
-      unsafe value.withUnsafeMutableBytes { bytes in
-        _ = unsafe fuse_reply_buf(request, bytes.baseAddress, bytes.count)
-      }
+      request.reply(value)
     }
   }
 
   // MARK: Answers
 
   private func replyAttributes(
-    _ file: FileAttributes, seconds: Double = Server.attributeSeconds, _ request: fuse_req_t
+    _ file: FileAttributes, seconds: Double = Server.attributeSeconds, _ request: LibfuseRequest
   ) {
-    var attributes = stat(file)
-    unsafe fuse_reply_attr(request, &attributes, seconds)
+    request.reply(file, seconds: seconds)
   }
 }
 

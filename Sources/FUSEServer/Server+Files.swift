@@ -12,37 +12,41 @@ enum OpenFlags {
   static let directIO: UInt32 = 1 << 0
   /// `FOPEN_KEEP_CACHE`.
   static let keepCache: UInt32 = 1 << 1
+  /// `FOPEN_NOFLUSH`. Without it Linux 6.1 takes the inode's lock at every close(2), and waits for a write that a freeze
+  /// holds. Nothing is lost: pages are changed through mappings only, and the end of a mapping writes them back.
+  static let noFlush: UInt32 = 1 << 5
   /// `FOPEN_PARALLEL_DIRECT_WRITES`: newer than libfuse 3.14's `fuse_file_info`, so the answer is made here.
   static let parallelDirectWrites: UInt32 = 1 << 6
   /// For files of the volume. Nobody else changes them, so what the kernel has cached stays right from one open to the
   /// next; without that, an open would first write changed pages back and so wait while the mount is frozen.
-  static let ofVolume = parallelDirectWrites | keepCache
+  static let ofVolume = parallelDirectWrites | keepCache | noFlush
 }
 
 extension Server {
   // MARK: Opening and closing
 
   /// FUSE_OPEN.
-  func open(_ inode: UInt64, flags: Int32, _ request: fuse_req_t) {
+  func open(_ inode: UInt64, flags: Int32, _ request: LibfuseRequest) {
     if ControlDirectory.owns(inode) {
-      unsafe attempt(request) { () throws(Errno) in unsafe try openControl(inode, flags, request) }
+      attempt(request) { () throws(Errno) in try openControl(inode, flags, request) }
       return
     }
-    let caller = unsafe Caller(of: request)
-    unsafe onVolume(request) { [self] request throws(Errno) in
+    let caller = request.caller
+    onVolume(request) { [self] request throws(Errno) in
       if try volume.attributes(of: inode).type == .directory { throw .isDirectory }
       let handle = try openVolumeFile(inode, flags: flags, by: caller)
-      unsafe replyOpen(handle, flags: OpenFlags.ofVolume, request)
+      replyOpen(handle, flags: OpenFlags.ofVolume, request)
     }
   }
 
   /// A control file that is read goes through the kernel's cache, so that reading pins nobody's pages. One that is both
   /// written and read must bring each reply anew.
-  private func openControl(_ node: UInt64, _ flags: Int32, _ request: fuse_req_t) throws(Errno) {
+  private func openControl(_ node: UInt64, _ flags: Int32, _ request: LibfuseRequest) throws(Errno)
+  {
     let access = flags & O_ACCMODE
     if access != O_RDONLY, try control.file(node).accept == nil { throw .accessDenied }
     _ = try control.text(node)
-    unsafe replyOpen(0, flags: access == O_RDWR ? OpenFlags.directIO : 0, request)
+    replyOpen(0, flags: access == O_RDWR ? OpenFlags.directIO : 0, request)
   }
 
   /// Opens a file of the volume.
@@ -57,33 +61,32 @@ extension Server {
   }
 
   /// FUSE_OPENDIR.
-  func openDirectory(_ inode: UInt64, _ request: fuse_req_t) {
+  func openDirectory(_ inode: UInt64, _ request: LibfuseRequest) {
     if ControlDirectory.owns(inode) {
-      unsafe replyOpen(0, flags: 0, request)
+      replyOpen(0, flags: 0, request)
       return
     }
-    let caller = unsafe Caller(of: request)
-    unsafe onVolume(request) { [self] request throws(Errno) in
+    let caller = request.caller
+    onVolume(request) { [self] request throws(Errno) in
       let handle = try volume.open(inode, flags: O_RDONLY | O_DIRECTORY, by: caller)
-      unsafe replyOpen(
+      replyOpen(
         openFiles.open(inode, volumeHandle: handle, isWritable: false), flags: 0, request)
     }
   }
 
-  private func replyOpen(_ handle: UInt64, flags: UInt32, _ request: fuse_req_t) {
-    var answer = fuse_open_out(fh: handle, open_flags: flags, padding: 0)
-    unsafe fuse_reply_buf(request, &answer, MemoryLayout<fuse_open_out>.size)
+  private func replyOpen(_ handle: UInt64, flags: UInt32, _ request: LibfuseRequest) {
+    request.reply(structure: fuse_open_out(fh: handle, open_flags: flags, padding: 0))
   }
 
   /// FUSE_RELEASE and FUSE_RELEASEDIR.
-  func closeFile(_ inode: UInt64, handle: UInt64, _ request: fuse_req_t) {
+  func closeFile(_ inode: UInt64, handle: UInt64, _ request: LibfuseRequest) {
     if ControlDirectory.owns(inode) {
-      unsafe fuse_reply_err(request, 0)
+      request.reply()
       return
     }
-    unsafe onVolume(request) { [self] request throws(Errno) in
+    onVolume(request) { [self] request throws(Errno) in
       volume.close(inode, handle: openFiles.close(handle))
-      unsafe fuse_reply_err(request, 0)
+      request.reply()
     }
   }
 
@@ -99,14 +102,14 @@ extension Server {
   /// FUSE_READDIR and FUSE_READDIRPLUS: `offset` is the place behind the last entry that was given.
   func list(
     _ inode: UInt64, handle: UInt64, room: Int, from offset: Int, withAttributes: Bool,
-    _ request: fuse_req_t
+    _ request: LibfuseRequest
   ) {
-    unsafe onVolume(request) { [self] request throws(Errno) in
+    onVolume(request) { [self] request throws(Errno) in
       var listing = Listing(room: room, withAttributes: withAttributes)
       var isFull = false
       func add(_ name: FileName, _ inode: UInt64, _ type: FileType, next: Int) {
         if !isFull {
-          isFull = unsafe !listing.add(name, VolumeEntry(stub(inode, type)), 0, next: next, request)
+          isFull = !listing.add(name, VolumeEntry(stub(inode, type)), 0, next: next, request)
         }
       }
       if offset < ListingPlace.parent {
@@ -125,9 +128,9 @@ extension Server {
       if !isFull {
         let cookie = UInt64(max(0, offset - ListingPlace.volume))
         let entries = try gather(inode, handle: handle, from: cookie, room: room)
-        unsafe addEntries(entries, of: inode, to: &listing, withAttributes, request)
+        addEntries(entries, of: inode, to: &listing, withAttributes, request)
       }
-      unsafe listing.reply(request)
+      listing.reply(request)
     }
   }
 
@@ -153,7 +156,7 @@ extension Server {
 
   private func addEntries(
     _ entries: [DirectoryEntry], of inode: UInt64, to listing: inout Listing,
-    _ withAttributes: Bool, _ request: fuse_req_t
+    _ withAttributes: Bool, _ request: LibfuseRequest
   ) {
     let looksUp = withAttributes && !ControlDirectory.owns(inode)
     for entry in entries {
@@ -168,7 +171,7 @@ extension Server {
           // It has gone since, or cannot be described: then the kernel looks it up by itself.
         }
       }
-      if unsafe !listing.add(entry.name, described, node, next: next, request) {
+      if !listing.add(entry.name, described, node, next: next, request) {
         if node != 0 { forget(node, lookups: 1) }
         return
       }
@@ -188,56 +191,49 @@ extension Server {
   ///
   /// What was written through a mapping is in the kernel's pages until it writes them back; only then has the volume
   /// data there. Where somebody may have such a mapping, the kernel is told to write back and forget those pages first.
-  func seek(_ inode: UInt64, offset: Int, whence: Int32, _ request: fuse_req_t) {
+  func seek(_ inode: UInt64, offset: Int, whence: Int32, _ request: LibfuseRequest) {
     if ControlDirectory.owns(inode) {
-      unsafe fuse_reply_err(request, EINVAL)
+      request.reply(.invalidArgument)
       return
     }
     let isMapped = openFiles.mayBeMapped(inode)
-    unsafe onInvalidationQueue(request) { [self] request throws(Errno) in
-      if isMapped { try dropCached(inode, offset: offset, byteCount: 0) }
-      unsafe fuse_reply_lseek(request, try volume.seek(inode, offset: offset, whence: whence))
+    onInvalidationQueue(request) { [self] request throws(Errno) in
+      if isMapped { try session.dropCached(inode, offset: offset, byteCount: 0) }
+      request.reply(position: try volume.seek(inode, offset: offset, whence: whence))
     }
   }
 }
 
 /// The answer to a READDIR under construction.
-@safe private struct Listing: ~Copyable {
-  private let bytes: UnsafeMutableBufferPointer<CChar>
+private struct Listing {
+  private var bytes: [UInt8]
   private let withAttributes: Bool
   private var used = 0
 
   init(room: Int, withAttributes: Bool) {
-    unsafe bytes = .allocate(capacity: max(room, 1))
+    bytes = [UInt8](repeating: 0, count: room)
     self.withAttributes = withAttributes
   }
-
-  deinit { unsafe bytes.deallocate() }
 
   /// Adds an entry.
   /// - Parameter node: 0 for an entry that was not looked up.
   /// - Returns: false if there is no more room.
   mutating func add(
-    _ name: FileName, _ entry: VolumeEntry, _ node: UInt64, next: Int, _ request: fuse_req_t
+    _ name: FileName, _ entry: VolumeEntry, _ node: UInt64, next: Int, _ request: LibfuseRequest
   ) -> Bool {
-    let room = unsafe bytes.count - used
-    let text = name.bytes.map { CChar(bitPattern: $0) } + [0]
-    var needed = 0
-    if withAttributes {
-      var parameters = fuse_entry_param(node, entry, nameSeconds: node == 0 ? 0 : 3600)
-      needed = unsafe fuse_add_direntry_plus(
-        request, bytes.baseAddress! + used, room, text, &parameters, off_t(next))
-    } else {
-      var attributes = stat()
-      attributes.st_ino = UInt(entry.attributes.inode)
-      attributes.st_mode = entry.attributes.type.rawValue
-      needed = unsafe fuse_add_direntry(
-        request, bytes.baseAddress! + used, room, text, &attributes, off_t(next))
+    let needed = MemoryWindow.on(&bytes) { all in
+      let room = all[used..<all.count]
+      return withAttributes
+        ? request.add(
+          name, fuse_entry_param(node, entry, nameSeconds: node == 0 ? 0 : 3600), next: next,
+          to: room)
+        : request.add(
+          name, inode: entry.attributes.inode, entry.attributes.type, next: next, to: room)
     }
-    if needed > room { return false }
+    if needed > bytes.count - used { return false }
     used += needed
     return true
   }
 
-  func reply(_ request: fuse_req_t) { unsafe fuse_reply_buf(request, bytes.baseAddress, used) }
+  func reply(_ request: LibfuseRequest) { request.reply(Array(bytes[..<used])) }
 }

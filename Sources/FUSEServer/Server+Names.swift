@@ -9,20 +9,20 @@ extension Server {
   // MARK: Finding and forgetting
 
   /// FUSE_LOOKUP.
-  func lookup(_ name: FileName, in parent: UInt64, _ request: fuse_req_t) {
+  func lookup(_ name: FileName, in parent: UInt64, _ request: LibfuseRequest) {
     if parent == ControlDirectory.inode {
-      unsafe onControlQueue(request) { [self] request throws(Errno) in
+      onControlQueue(request) { [self] request throws(Errno) in
         let (node, attributes) = try control.lookup(name)
-        unsafe replyEntry(node, VolumeEntry(attributes), nameSeconds: 0, request)
+        replyEntry(node, VolumeEntry(attributes), nameSeconds: 0, request)
       }
     } else if isControlName(name, in: parent) {
-      unsafe attempt(request) { () throws(Errno) in
-        unsafe replyEntry(
+      attempt(request) { () throws(Errno) in
+        replyEntry(
           ControlDirectory.inode, VolumeEntry(try control.attributes(of: ControlDirectory.inode)),
           nameSeconds: 0, request)
       }
     } else {
-      unsafe answerEntry(request) { [volume] () throws(Errno) in
+      answerEntry(request) { [volume] () throws(Errno) in
         try Self.check(name)
         return try volume.lookup(name, in: parent)
       }
@@ -44,10 +44,10 @@ extension Server {
 
   /// FUSE_MKNOD.
   func makeNode(
-    _ name: FileName, in parent: UInt64, mode: UInt32, device: UInt32, _ request: fuse_req_t
+    _ name: FileName, in parent: UInt64, mode: UInt32, device: UInt32, _ request: LibfuseRequest
   ) {
-    let caller = unsafe Caller(of: request)
-    unsafe answerEntry(request) { [self] () throws(Errno) in
+    let caller = request.caller
+    answerEntry(request) { [self] () throws(Errno) in
       try checkNew(name, in: parent)
       return try volume.makeNode(name, in: parent, mode: mode, device: device, by: caller)
     }
@@ -55,14 +55,14 @@ extension Server {
 
   /// FUSE_CREATE: makes a file and opens it.
   func create(
-    _ name: FileName, in parent: UInt64, mode: UInt32, flags: Int32, _ request: fuse_req_t
+    _ name: FileName, in parent: UInt64, mode: UInt32, flags: Int32, _ request: LibfuseRequest
   ) {
-    let caller = unsafe Caller(of: request)
-    unsafe onVolume(request) { [self] request throws(Errno) in
+    let caller = request.caller
+    onVolume(request) { [self] request throws(Errno) in
       try checkNew(name, in: parent)
       let entry = try volume.makeNode(
         name, in: parent, mode: mode & 0o7777 | FileType.regular.rawValue, device: 0, by: caller)
-      unsafe try replyCreated(entry, flags: flags, by: caller, request)
+      try replyCreated(entry, flags: flags, by: caller, request)
     }
   }
 
@@ -76,13 +76,13 @@ extension Server {
     let entry = try volume.makeUnnamed(in: parent, mode: mode & 0o7777, by: caller)
     let handle = try openCreated(entry, flags: Int32(bitPattern: flags), by: caller)
     var answer = created(entry, handle: handle)
-    return unsafe withUnsafeBytes(of: &answer) { unsafe Array($0) }
+    return MemoryWindow.on(&answer) { $0.contents }
   }
 
   /// FUSE_MKDIR.
-  func makeDirectory(_ name: FileName, in parent: UInt64, mode: UInt32, _ request: fuse_req_t) {
-    let caller = unsafe Caller(of: request)
-    unsafe answerEntry(request) { [self] () throws(Errno) in
+  func makeDirectory(_ name: FileName, in parent: UInt64, mode: UInt32, _ request: LibfuseRequest) {
+    let caller = request.caller
+    answerEntry(request) { [self] () throws(Errno) in
       try checkNew(name, in: parent)
       return try volume.makeDirectory(name, in: parent, mode: mode & 0o7777, by: caller)
     }
@@ -90,18 +90,18 @@ extension Server {
 
   /// FUSE_SYMLINK.
   func makeSymbolicLink(
-    _ name: FileName, in parent: UInt64, to target: [UInt8], _ request: fuse_req_t
+    _ name: FileName, in parent: UInt64, to target: [UInt8], _ request: LibfuseRequest
   ) {
-    let caller = unsafe Caller(of: request)
-    unsafe answerEntry(request) { [self] () throws(Errno) in
+    let caller = request.caller
+    answerEntry(request) { [self] () throws(Errno) in
       try checkNew(name, in: parent)
       return try volume.makeSymbolicLink(name, in: parent, to: target, by: caller)
     }
   }
 
   /// FUSE_LINK.
-  func link(_ inode: UInt64, as name: FileName, in parent: UInt64, _ request: fuse_req_t) {
-    unsafe answerEntry(request) { [self] () throws(Errno) in
+  func link(_ inode: UInt64, as name: FileName, in parent: UInt64, _ request: LibfuseRequest) {
+    answerEntry(request) { [self] () throws(Errno) in
       try checkNew(name, in: parent)
       if ControlDirectory.owns(inode) { throw .notPermitted }
       return try volume.link(inode, as: name, in: parent)
@@ -109,44 +109,41 @@ extension Server {
   }
 
   /// FUSE_READLINK.
-  func target(of inode: UInt64, _ request: fuse_req_t) {
-    unsafe onVolume(request) { [volume] request throws(Errno) in
+  func target(of inode: UInt64, _ request: LibfuseRequest) {
+    onVolume(request) { [volume] request throws(Errno) in
       if ControlDirectory.owns(inode) { throw .invalidArgument }
-      var target = try volume.target(of: inode)
-      unsafe target.withUnsafeMutableBytes { bytes in
-        _ = unsafe fuse_reply_buf(request, bytes.baseAddress, bytes.count)
-      }
+      request.reply(try volume.target(of: inode))
     }
   }
 
   // MARK: Removing and moving
 
   /// FUSE_UNLINK and FUSE_RMDIR.
-  func remove(_ name: FileName, in parent: UInt64, isDirectory: Bool, _ request: fuse_req_t) {
-    unsafe onVolume(request) { [self] request throws(Errno) in
+  func remove(_ name: FileName, in parent: UInt64, isDirectory: Bool, _ request: LibfuseRequest) {
+    onVolume(request) { [self] request throws(Errno) in
       try checkChange(of: name, in: parent)
       if isDirectory {
         try volume.removeDirectory(name, in: parent)
       } else {
         try volume.unlink(name, in: parent)
       }
-      unsafe fuse_reply_err(request, 0)
+      request.reply()
     }
   }
 
   /// FUSE_RENAME and FUSE_RENAME2.
   func rename(
     _ name: FileName, in parent: UInt64, to newName: FileName, in newParent: UInt64, flags: UInt32,
-    _ request: fuse_req_t
+    _ request: LibfuseRequest
   ) {
-    unsafe onVolume(request) { [self] request throws(Errno) in
+    onVolume(request) { [self] request throws(Errno) in
       try checkChange(of: name, in: parent)
       try checkChange(of: newName, in: newParent)
       let known: RenameFlags = [.noReplace, .exchange]
       if flags & ~known.rawValue != 0 || flags == known.rawValue { throw .invalidArgument }
       try volume.rename(
         name, in: parent, to: newName, in: newParent, RenameFlags(rawValue: flags))
-      unsafe fuse_reply_err(request, 0)
+      request.reply()
     }
   }
 
@@ -177,32 +174,30 @@ extension Server {
 
   /// Answers with the entry that `body` gives.
   private func answerEntry(
-    _ request: fuse_req_t, _ body: @escaping @Sendable () throws(Errno) -> VolumeEntry
+    _ request: LibfuseRequest, _ body: @escaping @Sendable () throws(Errno) -> VolumeEntry
   ) {
-    unsafe onVolume(request) { [self] request throws(Errno) in
+    onVolume(request) { [self] request throws(Errno) in
       let entry = try body()
-      unsafe replyEntry(
+      replyEntry(
         entry.attributes.inode, entry, nameSeconds: volume.traits.nameSeconds, request)
     }
   }
 
   /// Answers a look-up. What the kernel did not take, it will not forget: then that is done here.
   private func replyEntry(
-    _ node: UInt64, _ entry: VolumeEntry, nameSeconds: Double, _ request: fuse_req_t
+    _ node: UInt64, _ entry: VolumeEntry, nameSeconds: Double, _ request: LibfuseRequest
   ) {
-    var answer = fuse_entry_param(node, entry, nameSeconds: nameSeconds)
-    if unsafe fuse_reply_entry(request, &answer) == -ENOENT { forget(node, lookups: 1) }
+    let answer = fuse_entry_param(node, entry, nameSeconds: nameSeconds)
+    if !request.reply(answer) { forget(node, lookups: 1) }
   }
 
   /// Answers with a new file and its handle. libfuse's own structure lacks a flag of the answer.
   private func replyCreated(
-    _ entry: VolumeEntry, flags: Int32, by caller: Caller, _ request: fuse_req_t
+    _ entry: VolumeEntry, flags: Int32, by caller: Caller, _ request: LibfuseRequest
   ) throws(Errno) {
     let inode = entry.attributes.inode
     let handle = try openCreated(entry, flags: flags, by: caller)
-    var answer = created(entry, handle: handle)
-    let size = MemoryLayout.size(ofValue: answer)
-    if unsafe fuse_reply_buf(request, &answer, size) == -ENOENT {
+    if !request.reply(structure: created(entry, handle: handle)) {
       volume.close(inode, handle: openFiles.close(handle))
       forget(inode, lookups: 1)
     }
@@ -229,16 +224,5 @@ extension Server {
       fuse_entry_out(entry, nameSeconds: volume.traits.nameSeconds),
       fuse_open_out(fh: handle, open_flags: OpenFlags.ofVolume, padding: 0)
     )
-  }
-}
-
-extension Caller {
-  /// Who made a request.
-  init(of request: fuse_req_t) {
-    guard let context = unsafe fuse_req_ctx(request) else {
-      preconditionFailure("a request has no caller")
-    }
-    self = unsafe Caller(
-      user: context.pointee.uid, group: context.pointee.gid, process: context.pointee.pid)
   }
 }

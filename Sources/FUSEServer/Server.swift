@@ -99,7 +99,7 @@ public struct MountFailure: Error {
 }
 
 /// A mounted filesystem and everything its workers share.
-@safe public final class Server: @unchecked Sendable {
+public final class Server: @unchecked Sendable {
   // Guard of the unchecked Sendable: all is set before the workers start, and theirs alone or atomic afterwards.
   let configuration: ServerConfiguration
   let device: any BlockDevice
@@ -146,8 +146,8 @@ public struct MountFailure: Error {
   /// Lets the gates of files reach the workers, which are made later.
   private let workerBell = WorkerBell()
 
-  private(set) var session: OpaquePointer!
-  private(set) var sessionDescriptor: Int32 = -1
+  /// libfuse's side of the mount; there from the moment that it is mounted.
+  private(set) var session: LibfuseSession!
   private(set) var workers: [Worker] = []
   private var threads: [pthread_t] = []
   private let stopping = Atomic<Bool>(false)
@@ -189,11 +189,6 @@ public struct MountFailure: Error {
     openFiles = OpenFiles { bell.wake($0) }
     control = ControlDirectory(
       files: makeControlFiles(), visibility: configuration.control, user: getuid(), group: getgid())
-  }
-
-  deinit {
-    if sessionDescriptor >= 0 { close(sessionDescriptor) }
-    if let session = unsafe session { unsafe fuse_session_destroy(session) }
   }
 
   /// Whether the request buffers are in huge pages.
@@ -247,74 +242,37 @@ public struct MountFailure: Error {
 
   /// Mounts and starts the workers. When it returns, the mount answers.
   public func mount() throws(MountFailure) {
-    try openSession()
+    let options =
+      ["subtype=extractfs"] + (configuration.isReadOnly ? ["ro"] : []) + configuration.fuseOptions
+    session = try LibfuseSession(
+      options: options, mountpoint: configuration.mountpointBytes,
+      isDebugging: configuration.isDebugging, server: self)
     do throws(MountFailure) {
       try answerInitialization()
       try startWorkers()
     } catch {
-      unsafe fuse_session_unmount(session)
+      session.unmount()
       throw error
     }
-  }
-
-  /// Makes libfuse's session and its mount, then takes the reading and writing into our own hands.
-  private func openSession() throws(MountFailure) {
-    let options =
-      ["subtype=extractfs"] + (configuration.isReadOnly ? ["ro"] : []) + configuration.fuseOptions
-    LibfuseLog.install(debug: configuration.debugLog)
-    unsafe session = unsafe Self.makeSession(
-      options: options, isDebugging: configuration.isDebugging,
-      userData: Unmanaged.passUnretained(self).toOpaque())
-    guard unsafe session != nil else {
-      throw MountFailure(message: LibfuseLog.lastLine ?? "libfuse refused the options")
-    }
-    let mountpoint = configuration.mountpointBytes.map { CChar(bitPattern: $0) } + [0]
-    if unsafe fuse_session_mount(session, mountpoint) != 0 {
-      throw MountFailure(message: LibfuseLog.lastLine ?? "the mount was refused")
-    }
-    // A number of our own: unmounting closes libfuse's, which may be anybody's file the moment after.
-    let descriptor = unsafe fuse_session_fd(session)
-    sessionDescriptor = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
-    var io = LibfuseGaps.callbacks()
-    if unsafe sessionDescriptor < 0 || fuse_session_custom_io(session, &io, descriptor) != 0 {
-      unsafe fuse_session_unmount(session)
-      throw MountFailure(message: "libfuse refused custom I/O")
-    }
-  }
-
-  private static func makeSession(
-    options: [String], isDebugging: Bool, userData: UnsafeMutableRawPointer
-  ) -> OpaquePointer? {
-    let words = ["extractfs", "-o", options.joined(separator: ",")] + (isDebugging ? ["-d"] : [])
-    var arguments = unsafe fuse_args(argc: 0, argv: nil, allocated: 0)
-    for word in words { unsafe fuse_opt_add_arg(&arguments, word) }
-    defer { unsafe fuse_opt_free_args(&arguments) }
-    var operations = SessionOperations.table()
-    return unsafe fuse_session_new(
-      &arguments, &operations, MemoryLayout<fuse_lowlevel_ops>.size, userData)
   }
 
   /// The first message is INIT; it is answered here, before any worker reads.
   private func answerInitialization() throws(MountFailure) {
     let size = MessageLayout.dataHeader + max(1 << 20, configuration.maxIOBytes) + pageSize
-    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 64)
-    defer { unsafe bytes.deallocate() }
-    var count = 0
-    repeat {
-      count = unsafe Glibc.read(sessionDescriptor, bytes.baseAddress, bytes.count)
-    } while count < 0 && errno == EINTR
-    guard count > 0 else {
-      throw MountFailure(message: "the kernel sent no FUSE request: \(describeErrno(errno))")
+    var bytes = [UInt8](repeating: 0, count: size)
+    try MemoryWindow.on(&bytes) { bytes throws(MountFailure) in
+      let count = retryingInterrupted {
+        unsafe Glibc.read(session.descriptor, bytes.bytes.baseAddress, bytes.count)
+      }
+      guard count > 0 else {
+        throw MountFailure(message: "the kernel sent no FUSE request: \(describeErrno(errno))")
+      }
+      let message = bytes[0..<count]
+      try chooseTransport(offersRing: LibfuseGaps.offersRing(message))
+      initializing.store(true, ordering: .relaxed)
+      session.process(message)
+      initializing.store(false, ordering: .relaxed)
     }
-    try chooseTransport(
-      offersRing: unsafe LibfuseGaps.offersRing(
-        UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(bytes)[..<count])))
-    var buffer = unsafe fuse_buf()
-    unsafe buffer.size = count
-    unsafe buffer.mem = bytes.baseAddress
-    initializing.store(true, ordering: .relaxed)
-    unsafe fuse_session_process_buf(session, &buffer)
-    initializing.store(false, ordering: .relaxed)
   }
 
   private func chooseTransport(offersRing: Bool) throws(MountFailure) {
@@ -364,7 +322,7 @@ public struct MountFailure: Error {
 
   /// Unmounts, lazily if files are open, and tells the workers to end.
   public func stop() {
-    unsafe fuse_session_unmount(session)
+    session.unmount()
     stopping.store(true, ordering: .sequentiallyConsistent)
     for worker in workers { worker.mailbox.ring() }
     for thread in threads { pthread_kill(thread, SIGUSR1) }
@@ -385,7 +343,7 @@ public struct MountFailure: Error {
         defects.note("the volume's end failed: \(describeErrno(error.rawValue))")
       }
     }
-    unsafe fuse_session_unmount(session)
+    session.unmount()
   }
 
   /// The ledger's last word: what was taken and not given back, and every other defect, a line each.

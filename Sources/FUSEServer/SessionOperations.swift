@@ -1,4 +1,4 @@
-// The table of libfuse callbacks: each recovers the server, takes what is C's into values, and calls one method.
+// The table of libfuse callbacks: each takes what is C's into values, and calls one method of the server.
 
 import CFuse3
 import Glibc
@@ -23,189 +23,191 @@ enum SessionOperations {
   private static func addSetup(to table: inout fuse_lowlevel_ops) {
     unsafe table.`init` = { data, connection in
       guard let data = unsafe data, let connection = unsafe connection else { return }
-      unsafe server(data).negotiate(&connection.pointee)
+      let server = unsafe Unmanaged<Server>.fromOpaque(data).takeUnretainedValue()
+      unsafe server.negotiate(&connection.pointee)
     }
     unsafe table.statfs = { request, _ in
-      guard let request = unsafe request else { return }
-      unsafe server(of: request).replyStatistics(request)
+      let request = unsafe LibfuseRequest(request)
+      request.server.replyStatistics(request)
     }
   }
 
   private static func addNames(to table: inout fuse_lowlevel_ops) {
     unsafe table.lookup = { request, parent, name in
-      guard let request = unsafe request, let name = unsafe name else { return }
-      unsafe server(of: request).lookup(FileName(name), in: parent, request)
+      let (request, name) = unsafe (LibfuseRequest(request), FileName(name))
+      request.server.lookup(name, in: parent, request)
     }
     unsafe table.forget = { request, inode, count in
-      guard let request = unsafe request else { return }
-      unsafe server(of: request).forget(inode, lookups: count)
-      unsafe fuse_reply_none(request)
+      let request = unsafe LibfuseRequest(request)
+      request.server.forget(inode, lookups: count)
+      request.end()
     }
     unsafe table.forget_multi = { request, count, list in
-      guard let request = unsafe request, let list = unsafe list else { return }
-      for index in 0..<count {
-        unsafe server(of: request).forget(list[index].ino, lookups: list[index].nlookup)
+      let request = unsafe LibfuseRequest(request)
+      unsafe UnsafeBufferPointer(start: list, count: count).forEach {
+        request.server.forget($0.ino, lookups: $0.nlookup)
       }
-      unsafe fuse_reply_none(request)
+      request.end()
     }
     unsafe table.readlink = { request, inode in
-      guard let request = unsafe request else { return }
-      unsafe server(of: request).target(of: inode, request)
+      let request = unsafe LibfuseRequest(request)
+      request.server.target(of: inode, request)
     }
   }
 
   private static func addChangesOfNames(to table: inout fuse_lowlevel_ops) {
     unsafe table.mknod = { request, parent, name, mode, device in
-      guard let request = unsafe request, let name = unsafe name else { return }
-      unsafe server(of: request).makeNode(
-        FileName(name), in: parent, mode: mode, device: UInt32(truncatingIfNeeded: device), request)
+      let (request, name) = unsafe (LibfuseRequest(request), FileName(name))
+      request.server.makeNode(
+        name, in: parent, mode: mode, device: UInt32(truncatingIfNeeded: device), request)
     }
     unsafe table.mkdir = { request, parent, name, mode in
-      guard let request = unsafe request, let name = unsafe name else { return }
-      unsafe server(of: request).makeDirectory(FileName(name), in: parent, mode: mode, request)
+      let (request, name) = unsafe (LibfuseRequest(request), FileName(name))
+      request.server.makeDirectory(name, in: parent, mode: mode, request)
     }
     unsafe table.create = { request, parent, name, mode, info in
-      guard let request = unsafe request, let name = unsafe name, let info = unsafe info else {
-        return
-      }
-      unsafe server(of: request).create(
-        FileName(name), in: parent, mode: mode, flags: info.pointee.flags, request)
+      let (request, name, file) = unsafe (LibfuseRequest(request), FileName(name), FileInfo(info))
+      request.server.create(name, in: parent, mode: mode, flags: file.flags, request)
     }
     unsafe table.symlink = { request, target, parent, name in
-      guard let request = unsafe request, let name = unsafe name, let target = unsafe target else {
-        return
-      }
-      unsafe server(of: request).makeSymbolicLink(
-        FileName(name), in: parent, to: FileName(target).bytes, request)
+      let (request, name, target) = unsafe (
+        LibfuseRequest(request), FileName(name), FileName(target)
+      )
+      request.server.makeSymbolicLink(name, in: parent, to: target.bytes, request)
     }
     unsafe table.link = { request, inode, parent, name in
-      guard let request = unsafe request, let name = unsafe name else { return }
-      unsafe server(of: request).link(inode, as: FileName(name), in: parent, request)
+      let (request, name) = unsafe (LibfuseRequest(request), FileName(name))
+      request.server.link(inode, as: name, in: parent, request)
     }
     unsafe table.unlink = { request, parent, name in
-      guard let request = unsafe request, let name = unsafe name else { return }
-      unsafe server(of: request).remove(FileName(name), in: parent, isDirectory: false, request)
+      let (request, name) = unsafe (LibfuseRequest(request), FileName(name))
+      request.server.remove(name, in: parent, isDirectory: false, request)
     }
     unsafe table.rmdir = { request, parent, name in
-      guard let request = unsafe request, let name = unsafe name else { return }
-      unsafe server(of: request).remove(FileName(name), in: parent, isDirectory: true, request)
+      let (request, name) = unsafe (LibfuseRequest(request), FileName(name))
+      request.server.remove(name, in: parent, isDirectory: true, request)
     }
     unsafe table.rename = { request, parent, name, newParent, newName, flags in
-      guard let request = unsafe request, let name = unsafe name, let newName = unsafe newName
-      else { return }
-      unsafe server(of: request).rename(
-        FileName(name), in: parent, to: FileName(newName), in: newParent, flags: flags, request)
+      let (request, name, newName) = unsafe (
+        LibfuseRequest(request), FileName(name), FileName(newName)
+      )
+      request.server.rename(name, in: parent, to: newName, in: newParent, flags: flags, request)
     }
   }
 
   private static func addAttributes(to table: inout fuse_lowlevel_ops) {
     unsafe table.getattr = { request, inode, _ in
-      guard let request = unsafe request else { return }
-      unsafe server(of: request).attributes(of: inode, request)
+      let request = unsafe LibfuseRequest(request)
+      request.server.attributes(of: inode, request)
     }
     unsafe table.setattr = { request, inode, attributes, mask, _ in
-      guard let request = unsafe request, let attributes = unsafe attributes else { return }
-      unsafe server(of: request).change(inode, to: attributes.pointee, mask: mask, request)
+      let request = unsafe LibfuseRequest(request)
+      guard let attributes = unsafe attributes?.pointee else { return }
+      request.server.change(inode, to: attributes, mask: mask, request)
     }
     unsafe table.access = { request, inode, mask in
-      guard let request = unsafe request else { return }
-      unsafe server(of: request).checkAccess(inode, mask: mask, request)
+      let request = unsafe LibfuseRequest(request)
+      request.server.checkAccess(inode, mask: mask, request)
     }
   }
 
   private static func addExtendedAttributes(to table: inout fuse_lowlevel_ops) {
     unsafe table.getxattr = { request, inode, name, room in
-      guard let request = unsafe request, let name = unsafe name else { return }
-      unsafe server(of: request).extendedAttribute(FileName(name), of: inode, room: room, request)
+      let (request, name) = unsafe (LibfuseRequest(request), FileName(name))
+      request.server.extendedAttribute(name, of: inode, room: room, request)
     }
     unsafe table.listxattr = { request, inode, room in
-      guard let request = unsafe request else { return }
-      unsafe server(of: request).extendedAttributeNames(of: inode, room: room, request)
+      let request = unsafe LibfuseRequest(request)
+      request.server.extendedAttributeNames(of: inode, room: room, request)
     }
     unsafe table.setxattr = { request, inode, name, value, count, flags in
-      guard let request = unsafe request, let name = unsafe name else { return }
+      let (request, name) = unsafe (LibfuseRequest(request), FileName(name))
       let bytes = unsafe Array(UnsafeRawBufferPointer(start: value, count: count))
-      unsafe server(of: request).setExtendedAttribute(
-        FileName(name), of: inode, to: bytes, flags: flags, request)
+      request.server.setExtendedAttribute(name, of: inode, to: bytes, flags: flags, request)
     }
     unsafe table.removexattr = { request, inode, name in
-      guard let request = unsafe request, let name = unsafe name else { return }
-      unsafe server(of: request).removeExtendedAttribute(FileName(name), of: inode, request)
+      let (request, name) = unsafe (LibfuseRequest(request), FileName(name))
+      request.server.removeExtendedAttribute(name, of: inode, request)
     }
   }
 
   private static func addDirectories(to table: inout fuse_lowlevel_ops) {
     unsafe table.opendir = { request, inode, _ in
-      guard let request = unsafe request else { return }
-      unsafe server(of: request).openDirectory(inode, request)
+      let request = unsafe LibfuseRequest(request)
+      request.server.openDirectory(inode, request)
     }
     unsafe table.readdir = { request, inode, size, offset, info in
-      guard let request = unsafe request, let info = unsafe info else { return }
-      unsafe server(of: request).list(
-        inode, handle: info.pointee.fh, room: size, from: offset, withAttributes: false, request)
+      let (request, file) = unsafe (LibfuseRequest(request), FileInfo(info))
+      request.server.list(
+        inode, handle: file.handle, room: size, from: offset, withAttributes: false, request)
     }
     unsafe table.readdirplus = { request, inode, size, offset, info in
-      guard let request = unsafe request, let info = unsafe info else { return }
-      unsafe server(of: request).list(
-        inode, handle: info.pointee.fh, room: size, from: offset, withAttributes: true, request)
+      let (request, file) = unsafe (LibfuseRequest(request), FileInfo(info))
+      request.server.list(
+        inode, handle: file.handle, room: size, from: offset, withAttributes: true, request)
     }
     unsafe table.releasedir = { request, inode, info in
-      guard let request = unsafe request, let info = unsafe info else { return }
-      unsafe server(of: request).closeFile(inode, handle: info.pointee.fh, request)
+      let (request, file) = unsafe (LibfuseRequest(request), FileInfo(info))
+      request.server.closeFile(inode, handle: file.handle, request)
     }
     unsafe table.fsyncdir = { request, inode, _, _ in
-      guard let request = unsafe request else { return }
-      unsafe server(of: request).synchronize(.directory(inode), inode, request)
+      let request = unsafe LibfuseRequest(request)
+      request.server.synchronize(.directory(inode), inode, request)
     }
   }
 
   private static func addFiles(to table: inout fuse_lowlevel_ops) {
     unsafe table.open = { request, inode, info in
-      guard let request = unsafe request, let info = unsafe info else { return }
-      unsafe server(of: request).open(inode, flags: info.pointee.flags, request)
+      let (request, file) = unsafe (LibfuseRequest(request), FileInfo(info))
+      request.server.open(inode, flags: file.flags, request)
     }
     unsafe table.release = { request, inode, info in
-      guard let request = unsafe request, let info = unsafe info else { return }
-      unsafe server(of: request).closeFile(inode, handle: info.pointee.fh, request)
+      let (request, file) = unsafe (LibfuseRequest(request), FileInfo(info))
+      request.server.closeFile(inode, handle: file.handle, request)
     }
     unsafe table.fsync = { request, inode, dataOnly, _ in
-      guard let request = unsafe request else { return }
-      unsafe server(of: request).synchronize(
-        .file(inode, dataOnly: dataOnly != 0), inode, request)
+      let request = unsafe LibfuseRequest(request)
+      request.server.synchronize(.file(inode, dataOnly: dataOnly != 0), inode, request)
     }
     unsafe table.lseek = { request, inode, offset, whence, _ in
-      guard let request = unsafe request else { return }
-      unsafe server(of: request).seek(inode, offset: offset, whence: whence, request)
+      let request = unsafe LibfuseRequest(request)
+      request.server.seek(inode, offset: offset, whence: whence, request)
     }
     unsafe table.ioctl = { request, inode, command, _, info, _, input, inputCount, room in
-      guard let request = unsafe request, let info = unsafe info else { return }
-      unsafe server(of: request).passThrough(
-        inode, command: command, handle: info.pointee.fh,
-        message: UnsafeRawBufferPointer(start: input, count: inputCount), room: room, request)
+      let (request, file) = unsafe (LibfuseRequest(request), FileInfo(info))
+      // libfuse takes it for read-only; it lies in the request's own buffer.
+      let message = unsafe MemoryWindow(
+        UnsafeMutableRawBufferPointer(
+          start: UnsafeMutableRawPointer(mutating: input), count: inputCount))
+      request.server.passThrough(
+        inode, command: command, handle: file.handle, message: message, room: room, request)
     }
     unsafe table.fallocate = { request, inode, mode, offset, length, info in
-      guard let request = unsafe request, let info = unsafe info else { return }
-      unsafe server(of: request).changeStorage(
-        inode, handle: info.pointee.fh, mode: mode, offset: offset, length: length, request)
+      let (request, file) = unsafe (LibfuseRequest(request), FileInfo(info))
+      request.server.changeStorage(
+        inode, handle: file.handle, mode: mode, offset: offset, length: length, request)
     }
+  }
+}
+
+/// What libfuse tells of an open file, or of how one is to be opened.
+private struct FileInfo {
+  /// The number that the server gave it.
+  let handle: UInt64
+  /// Flags of open(2).
+  let flags: Int32
+
+  @unsafe init(_ info: UnsafeMutablePointer<fuse_file_info>?) {
+    guard let info = unsafe info?.pointee else { preconditionFailure("a callback without a file") }
+    handle = info.fh
+    flags = info.flags
   }
 }
 
 extension FileName {
   /// The bytes of a C string.
-  @unsafe fileprivate init(_ text: UnsafePointer<CChar>) {
+  @unsafe fileprivate init(_ text: UnsafePointer<CChar>?) {
+    guard let text = unsafe text else { preconditionFailure("a callback without a name") }
     unsafe self.init(bytes: Array(UnsafeRawBufferPointer(start: text, count: strlen(text))))
   }
-}
-
-/// The server behind a request. It outlives the session, so nothing is retained.
-private func server(of request: fuse_req_t) -> Server {
-  guard let data = unsafe fuse_req_userdata(request) else {
-    preconditionFailure("a FUSE session has lost its server")
-  }
-  return unsafe server(data)
-}
-
-private func server(_ data: UnsafeMutableRawPointer) -> Server {
-  unsafe Unmanaged<Server>.fromOpaque(data).takeUnretainedValue()
 }

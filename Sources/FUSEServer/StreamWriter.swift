@@ -13,11 +13,11 @@ public enum StreamWriter {
   /// Writes all bytes, and waits for a slow reader.
   /// - Returns: what went wrong, or nil.
   public static func write(_ bytes: [UInt8], to descriptor: Int32) -> Errno? {
-    var done = 0
+    var (bytes, done) = (bytes, 0)
     while done < bytes.count {
-      let count = unsafe bytes.withUnsafeBytes { bytes in
-        let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[done...])
-        return unsafe Glibc.write(descriptor, rest.baseAddress, rest.count)
+      let count = MemoryWindow.on(&bytes) { all in
+        let rest = all[done..<all.count]
+        return unsafe Glibc.write(descriptor, rest.bytes.baseAddress, rest.count)
       }
       if count > 0 {
         done += count

@@ -36,7 +36,7 @@ protocol Transport: AnyObject {
 
   /// Puts an answer in parts, the first of which is the protocol's header, into its slot; it leaves by `commit`. The
   /// one call that may come from any thread: a slot whose request is being served belongs to whoever answers it.
-  @unsafe func setAnswer(_ slot: Slot, parts: UnsafeBufferPointer<iovec>)
+  func setAnswer(_ slot: Slot, parts: [MemoryWindow])
 
   /// Lets the answer leave that lies in a slot.
   func commit(_ slot: Slot)

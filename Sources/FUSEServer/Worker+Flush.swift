@@ -9,21 +9,21 @@ import Volumes
 extension Server {
   /// FUSE_FSYNC and FUSE_FSYNCDIR: the volume writes out what it keeps, then the flush goes through the worker's queue,
   /// so that other requests go on meanwhile.
-  func synchronize(_ scope: SyncScope, _ inode: UInt64, _ request: fuse_req_t) {
+  func synchronize(_ scope: SyncScope, _ inode: UInt64, _ request: LibfuseRequest) {
     guard !ControlDirectory.owns(inode), let worker = CurrentThread.worker else {
-      unsafe fuse_reply_err(request, 0)
+      request.reply()
       return
     }
-    unsafe worker.startSynchronizing(scope, answering: request)
+    worker.startSynchronizing(scope, answering: request)
   }
 }
 
 extension Worker {
   /// Starts a flush for the libfuse request that is being served on this thread.
-  func startSynchronizing(_ scope: SyncScope, answering request: fuse_req_t) {
+  func startSynchronizing(_ scope: SyncScope, answering request: LibfuseRequest) {
     let slot = servedSlot
     slots[slot].job = .flush
-    unsafe slots[slot].request = unsafe request
+    slots[slot].request = request
     if !traits.allocatesBlocks {
       // Nothing is kept back.
       return engine.startFlush(slot)
@@ -39,21 +39,21 @@ extension Worker {
 
   /// A slot's flush is through.
   func finishFlush(_ slot: Slot, error: Errno?) {
-    guard let request = unsafe slots[slot].request else {
+    guard let request = slots[slot].request else {
       // A durable write's.
       return finishDurable(slot, error: error)
     }
-    unsafe answer(slot, error: error, request)
+    answer(slot, error: error, request)
   }
 
   /// Answers the libfuse request that a slot's job was for, and frees the slot.
-  func answer(_ slot: Slot, error: Errno?, _ request: fuse_req_t) {
-    answer(slot) { unsafe fuse_reply_err(request, error?.rawValue ?? 0) }
+  func answer(_ slot: Slot, error: Errno?, _ request: LibfuseRequest) {
+    answer(slot) { request.reply(error) }
   }
 
   /// Frees a slot whose libfuse request `reply` answers.
   func answer(_ slot: Slot, with reply: () -> Void) {
-    unsafe slots[slot].request = nil
+    slots[slot].request = nil
     slots[slot].job = .none
     // The gate first: with the answer the file may be closed, and with the file the gate goes.
     engine.release(slot)

@@ -17,10 +17,10 @@ extension Worker {
   ///   - route: the way of the answer.
   /// - Returns: whether it was a large transfer.
   func dispatch(
-    slot: Slot, message bytes: UnsafeMutableRawBufferPointer, by route: AnswerRoute
+    slot: Slot, message bytes: MemoryWindow, by route: AnswerRoute
   ) -> Bool {
     slots[slot].route = route
-    guard let message = unsafe IncomingMessage(UnsafeRawBufferPointer(bytes)) else {
+    guard let message = IncomingMessage(bytes) else {
       transport.release(slot)
       return false
     }
@@ -39,7 +39,7 @@ extension Worker {
         return false
       }
       if !isControl { counters.add(.requestsOther, 1) }
-      unsafe serve(slot, bytes, message, by: route)
+      serve(slot, bytes, message, by: route)
     }
     return false
   }
@@ -93,18 +93,14 @@ extension Worker {
 
   /// Hands a message to libfuse, whose callbacks answer at once, elsewhere, or give the slot a job.
   private func serve(
-    _ slot: Slot, _ bytes: UnsafeMutableRawBufferPointer, _ message: IncomingMessage,
-    by route: AnswerRoute
+    _ slot: Slot, _ bytes: MemoryWindow, _ message: IncomingMessage, by route: AnswerRoute
   ) {
     currentSlot = slot
     CurrentThread.route = route
     if message.opcode == Opcode.temporaryFile {
       serveTemporaryFile(message)
     } else {
-      var buffer = unsafe fuse_buf()
-      unsafe buffer.size = bytes.count
-      unsafe buffer.mem = aligned(bytes, slot: slot)
-      unsafe fuse_session_process_buf(server.session, &buffer)
+      server.session.process(aligned(bytes, slot: slot))
     }
     CurrentThread.route = .none
     currentSlot = nil
@@ -115,15 +111,11 @@ extension Worker {
   }
 
   /// libfuse reads structures in place: a shifted message is moved to where they are aligned.
-  private func aligned(
-    _ bytes: UnsafeMutableRawBufferPointer, slot: Slot
-  ) -> UnsafeMutableRawPointer? {
-    if Int(bitPattern: bytes.baseAddress) % 8 == 0 { return bytes.baseAddress }
-    let room = unsafe memory.messageRoom(slot, byteCount: bytes.count)
-    if let target = room.baseAddress, let source = bytes.baseAddress {
-      unsafe memmove(target, source, min(bytes.count, room.count))
-    }
-    return room.baseAddress
+  private func aligned(_ bytes: MemoryWindow, slot: Slot) -> MemoryWindow {
+    if bytes.address % 8 == 0 { return bytes }
+    let room = memory.messageRoom(slot, byteCount: bytes.count)[0..<bytes.count]
+    room.copy(bytes)
+    return room
   }
 
   /// FUSE_TMPFILE, which libfuse 3.14 does not know: decoded and answered here, without a libfuse request.

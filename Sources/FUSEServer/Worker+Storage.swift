@@ -57,9 +57,10 @@ extension StorageChange {
 extension Server {
   /// FUSE_FALLOCATE.
   func changeStorage(
-    _ inode: UInt64, handle: UInt64, mode: Int32, offset: Int, length: Int, _ request: fuse_req_t
+    _ inode: UInt64, handle: UInt64, mode: Int32, offset: Int, length: Int,
+    _ request: LibfuseRequest
   ) {
-    unsafe attempt(request) { () throws(Errno) in
+    attempt(request) { () throws(Errno) in
       if ControlDirectory.owns(inode) { throw .notSupported }
       if configuration.isReadOnly { throw .readOnlyFileSystem }
       let change = try StorageChange(mode: mode)
@@ -67,8 +68,7 @@ extension Server {
       if offset > Int.max - length { throw .fileTooBig }
       let file = OpenFile.behind(handle)
       if !file.isWritable { throw .badDescriptor }
-      let travelling = unsafe TravellingRequest(request: request)
-      unsafe startStorageJob(
+      startStorageJob(
         inode, answering: request,
         change: { [volume] () throws(Errno) in
           [try volume.changeStorage(of: inode, change, offset: offset, length: length)]
@@ -76,13 +76,13 @@ extension Server {
         complete: { [volume] () throws(Errno) in
           _ = try volume.finishWrite(to: inode, at: offset, byteCount: 0, mayBlock: true)
         }
-      ) { error in unsafe fuse_reply_err(travelling.request, error?.rawValue ?? 0) }
+      ) { error in request.reply(error) }
     }
   }
 
   /// Starts a change of storage in the slot of the request that is served on this thread.
   func startStorageJob(
-    _ inode: UInt64, answering request: fuse_req_t,
+    _ inode: UInt64, answering request: LibfuseRequest,
     change: @escaping @Sendable () throws(Errno) -> [StorageWork],
     complete: @escaping @Sendable () throws(Errno) -> Void = {},
     reply: @escaping @Sendable (Errno?) -> Void
@@ -90,7 +90,7 @@ extension Server {
     guard let worker = CurrentThread.worker else {
       preconditionFailure("a request is served by no worker")
     }
-    unsafe worker.startStorageJob(
+    worker.startStorageJob(
       StorageJob(
         inode: inode, state: openFiles.retain(inode), change: change, complete: complete,
         reply: reply),
@@ -99,10 +99,10 @@ extension Server {
 }
 
 extension Worker {
-  fileprivate func startStorageJob(_ job: StorageJob, answering request: fuse_req_t) {
+  fileprivate func startStorageJob(_ job: StorageJob, answering request: LibfuseRequest) {
     let slot = servedSlot
     slots[slot].job = .storage
-    unsafe slots[slot].request = unsafe request
+    slots[slot].request = request
     slots[slot].storage = job
     slots[slot].arrivalNanoseconds = monotonicNanoseconds()
     let waiter = WriteGate.Waiter(worker: index, slot: slot, isExclusive: true)

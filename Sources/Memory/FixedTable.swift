@@ -46,6 +46,13 @@ extension FixedTable {
     return unsafe UnsafeBufferPointer(start: base, count: count)
   }
 
+  /// The bytes of an element, for as long as the table lives.
+  @unsafe public func window(on index: Int) -> MemoryWindow {
+    precondition(index >= 0 && index < count, "a place outside the table")
+    return unsafe MemoryWindow(
+      UnsafeMutableRawBufferPointer(start: base + index, count: MemoryLayout<Element>.size))
+  }
+
   /// Makes a table of equal elements.
   public init(count: Int, repeating element: Element) { self.init(count: count) { _ in element } }
 }

@@ -181,6 +181,9 @@ struct MetricFamily: Sendable {
         ([("event", "acquired")], "kernel_nr_foll_pin_acquired"),
         ([("event", "released")], "kernel_nr_foll_pin_released"),
       ]),
+    gauge(
+      "kernel_pins_exact", "Whether each CPU's own figures are in the kernel's pins.",
+      [([], "kernel_pins_exact")]),
     single("bios", "Bios submitted."),
     single("bvecs", "Segments of bios."),
     single("bio_splits", "Bios split."),

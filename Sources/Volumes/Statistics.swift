@@ -50,6 +50,9 @@ public final class Statistics: Sendable {
   /// Counters that are levels, not sums: a reset leaves them alone.
   private static let levels: Set<Counter> = [.requestsInflight, .simPinnedMaximum]
 
+  /// How long at most to wait for figures that all later ones are set against.
+  private static let baselineSeconds = 5.0
+
   /// Starts at the counters' present state.
   /// - Parameter activity: the workers' tables of files.
   public init(counters: CounterSet, activity: [FileActivity] = []) {
@@ -58,7 +61,8 @@ public final class Statistics: Sendable {
     baseline = Guarded(
       Baseline(
         counters: Counter.allCases.map { _ in 0 }, kinds: Self.kindCells.map { _ in 0 },
-        distributions: Distribution.allCases.map { _ in .none }, kernel: KernelCounters.read()))
+        distributions: Distribution.allCases.map { _ in .none },
+        kernel: KernelCounters.read(limitSeconds: Self.baselineSeconds)))
   }
 
   private static let kindCells: [(kind: Int, counter: KindCounter)] =
@@ -67,7 +71,7 @@ public final class Statistics: Sendable {
   /// Makes the present state the new zero for sums. Pages held across the reset are kept in view: what is
   /// released later was acquired in this period too.
   public func reset() {
-    let kernel = KernelCounters.read()
+    let kernel = KernelCounters.read(limitSeconds: Self.baselineSeconds)
     baseline.withLock { base in
       let released = counters.sum(.simPinReleased)
       let put = counters.sum(.simGetReleased)
@@ -160,6 +164,7 @@ public final class Statistics: Sendable {
     return [
       ("kernel_nr_foll_pin_acquired", kernel.pinAcquired - start.pinAcquired),
       ("kernel_nr_foll_pin_released", kernel.pinReleased - start.pinReleased),
+      ("kernel_pins_exact", kernel.isExact && start.isExact ? 1 : 0),
     ]
   }
 

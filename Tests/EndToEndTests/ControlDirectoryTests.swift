@@ -8,14 +8,17 @@ extension EndToEnd {
   @Suite("The control directory")
   struct ControlDirectoryTests {
     /// Figures that go down again; all others only grow.
-    private let gauges: Set = ["sim_pages_pinned", "sim_pages_reffed", "requests_inflight"]
+    private let gauges: Set = [
+      "sim_pages_pinned", "sim_pages_reffed", "requests_inflight", "kernel_pins_exact",
+    ]
 
     /// Names that scripts rely on.
     private static let names = [
       "sim_nr_foll_pin_acquired", "sim_nr_foll_pin_released", "sim_nr_foll_get_acquired",
       "sim_nr_foll_get_released", "sim_pages_listed", "sim_pages_pinned", "sim_pages_reffed",
       "sim_pages_pinned_max", "sim_zero_page_uses", "sim_leaks", "sim_double_releases",
-      "kernel_nr_foll_pin_acquired", "kernel_nr_foll_pin_released", "requests_read",
+      "kernel_nr_foll_pin_acquired", "kernel_nr_foll_pin_released",
+      "kernel_pins_exact", "requests_read",
       "requests_write", "bytes_read", "bytes_written", "bios", "bvecs", "bio_splits",
       "bvec_merges", "same_page_merges", "bounced_bytes", "flushes", "io_errors",
       "requests_inflight", "passthrough_requests", "passthrough_mapped_bytes",

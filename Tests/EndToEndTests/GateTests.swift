@@ -172,12 +172,14 @@ extension EndToEnd {
     }
 
     @Test(
-      "can be frozen within two seconds under endless readers, and stats be read meanwhile",
+      "can be frozen under endless readers, and stats be read meanwhile",
       .needs(.fuse, .directIO, .fio), arguments: Transport.present,
       ["--ioengine=psync --numjobs=8 --bs=128k", "--ioengine=libaio --iodepth=64 --bs=4k"])
     func isBounded(transport: String, load: String) throws {
       try withMount(options: "transport=\(transport)", imageSizeBytes: 64 << 20, limitSeconds: 120)
       { mount in
+        // What waits for readers waits for as long as they read, here 100 s; a busy machine needs no more than this.
+        let bound = Duration.seconds(10)
         let before = try mount.statistics()
         let readers = try ClientProcess(
           [
@@ -189,11 +191,11 @@ extension EndToEnd {
         for _ in 0..<4 {
           let looker = Background(again: true) { _ in
             let seconds = try duration { _ = try mount.statistics() }
-            if seconds > .seconds(2) { throw TestFailure("stats took \(seconds)") }
+            if seconds > bound { throw TestFailure("stats took \(seconds)") }
           }
           try looker.awaitRounds(1)
           let seconds = try duration { try mount.control("freeze") }
-          #expect(seconds < .seconds(2))
+          #expect(seconds < bound)
           try looker.awaitRounds(1)
           try mount.control("thaw")
           try looker.stop()

@@ -13,6 +13,8 @@ extension EndToEnd {
     /// Pages of the mapping lie eight pages apart, so that each is a request.
     private static let stepBytes = 8 * 4096
 
+    /// To be called by a thread of its own: with little memory the kernel writes back early, and who changes a page that
+    /// is on its way waits until it has arrived.
     private func fill(_ mapping: FileMapping) {
       let data = AlignedBuffer(count: 4096)
       for page in 0..<Self.pages {
@@ -81,9 +83,11 @@ extension EndToEnd {
     func areHeldForTheKernel(transport: String) throws {
       try withFrozenMount("transport=\(transport)") { mount, disk, connection in
         let mapping = try FileMapping(of: disk, count: Self.pages * Self.stepBytes)
-        fill(mapping)
-        // SYNC_FILE_RANGE_WRITE: started, and not waited for.
-        let starter = Background { _ in try system(SYS_sync_file_range, disk, 0, 0, 2) }
+        let starter = Background { _ in
+          fill(mapping)
+          // SYNC_FILE_RANGE_WRITE: started, and not waited for.
+          try system(SYS_sync_file_range, disk, 0, 0, 2)
+        }
         try connection.awaitStandstill(orEndOf: [starter])
         try thaw(mount, cpu: allowedCPUs()[0])
         try starter.wait(limitSeconds: 30)
@@ -110,9 +114,9 @@ extension EndToEnd {
             } catch let failure as SystemFailure where failure.code == EAGAIN {}
           }
         }
-        fill(mapping)
         let syncer = Background { _ in
           try stayOnCPU(cpu)
+          fill(mapping)
           try disk.synchronize()
         }
         try connection.awaitStandstill(orEndOf: writers + [syncer])

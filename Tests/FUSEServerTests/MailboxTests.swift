@@ -39,7 +39,8 @@ struct MailboxTests {
         left -= 1
       }
     }
-    #expect(!mailbox.isFilled)
+    // It may still say that it is filled: what a poster notes after its letters were taken.
+    #expect(mailbox.open().isEmpty)
   }
 
   /// Sleeps as a worker does until there are letters.

@@ -24,35 +24,34 @@ struct RingEntriesTests {
     /// Puts a request into a slot as the kernel does: `struct fuse_in_header` at 0, the operation's own header at
     /// 128, `payload_sz` of `struct fuse_uring_ent_in_out` at 272.
     func place(_ slot: Slot, length: UInt32, opcode: UInt32, arguments: [UInt8], payload: [UInt8]) {
-      let header = unsafe entries.header(slot)
-      unsafe header.storeBytes(of: length, as: UInt32.self)
-      unsafe header.storeBytes(of: opcode, toByteOffset: 4, as: UInt32.self)
-      unsafe header.storeBytes(of: 0x1122_3344_5566_7788, toByteOffset: 8, as: UInt64.self)
+      let header = entries.header(slot)
+      header.store(length)
+      header.store(opcode, at: 4)
+      header.store(UInt64(0x1122_3344_5566_7788), at: 8)
       for (offset, byte) in arguments.enumerated() {
-        unsafe header.storeBytes(of: byte, toByteOffset: 128 + offset, as: UInt8.self)
+        header.store(byte, at: 128 + offset)
       }
-      unsafe header.storeBytes(of: UInt32(payload.count), toByteOffset: 272, as: UInt32.self)
-      unsafe memory.payload(slot).copyBytes(from: payload)
+      header.store(UInt32(payload.count), at: 272)
+      memory.payload(slot).copy(payload)
     }
 
     func message(_ slot: Slot, shift: Int) -> [UInt8]? {
-      let message = unsafe entries.message(slot, payload: memory.payload(slot), shift: shift)
-      return unsafe message.map { unsafe Array($0) }
+      entries.message(slot, in: memory, shift: shift)?.contents
     }
 
     /// Fills a slot's payload with a byte that no test writes there.
     func mark(_ slot: Slot) {
-      _ = unsafe memory.payload(slot).initializeMemory(as: UInt8.self, repeating: 0xA5)
+      memory.payload(slot).copy([UInt8](repeating: 0xA5, count: memory.payloadBytes))
     }
 
-    func isMarked(_ slot: Slot) -> Bool { unsafe memory.payload(slot).allSatisfy { $0 == 0xA5 } }
+    func isMarked(_ slot: Slot) -> Bool { memory.payload(slot).contents.allSatisfy { $0 == 0xA5 } }
 
     func headerWords(_ slot: Slot) -> [UInt32] {
-      (0..<72).map { unsafe entries.header(slot).load(fromByteOffset: $0 * 4, as: UInt32.self) }
+      (0..<72).map { entries.header(slot).load(UInt32.self, at: $0 * 4) }
     }
 
     func headerBytes(_ slot: Slot) -> [UInt8] {
-      unsafe Array(UnsafeRawBufferPointer(start: entries.header(slot), count: 288))
+      entries.header(slot).contents
     }
   }
 
@@ -94,13 +93,12 @@ struct RingEntriesTests {
   @Test("are nil for sizes that do not add up, and never reach beyond the slot")
   func refuseNonsense() throws {
     let fixture = try Fixture()
-    let limit = unsafe fixture.memory.payload(1).count
+    let limit = fixture.memory.payload(1).count
     let lengths: [UInt32] = [0, 39, 40, 79, 80, 168, 169, 4096, UInt32(limit), .max]
     for length in lengths {
       for payload in [0, 1, 40, limit, limit + 1, Int(UInt32.max)] {
         fixture.place(1, length: length, opcode: 16, arguments: [], payload: [])
-        unsafe fixture.entries.header(1).storeBytes(
-          of: UInt32(payload), toByteOffset: 272, as: UInt32.self)
+        fixture.entries.header(1).store(UInt32(payload), at: 272)
         let arguments = Int(length) - 40 - payload
         let isSound = (0...128).contains(arguments) && payload <= limit
         #expect((fixture.message(1, shift: 0) != nil) == isSound, "\(length), \(payload)")
@@ -112,7 +110,7 @@ struct RingEntriesTests {
   func surviveNonsense(shift: Int) throws {
     var random = SeededGenerator(seed: UInt64(42 + shift))
     let fixture = try Fixture(maxIOBytes: 8192)
-    let payload = unsafe fixture.memory.payload(1)
+    let payload = fixture.memory.payload(1)
     fixture.mark(0)
     fixture.mark(2)
     var made = 0
@@ -121,20 +119,21 @@ struct RingEntriesTests {
       fixture.place(
         1, length: 40 + 40 + size, opcode: [1, 15, 16, 39].randomElement(using: &random) ?? 16,
         arguments: [], payload: [])
-      let header = unsafe fixture.entries.header(1)
-      unsafe header.storeBytes(of: size, toByteOffset: 272, as: UInt32.self)
+      let header = fixture.entries.header(1)
+      header.store(size, at: 272)
       for _ in 0..<Int.random(in: 0...3, using: &random) {
         let places = [Int.random(in: 0..<40, using: &random), 3, 2, 0, 272, 273, 274, 275]
-        unsafe header.storeBytes(
-          of: UInt8.random(in: 0...255, using: &random),
-          toByteOffset: places.randomElement(using: &random) ?? 0, as: UInt8.self)
+        header.store(
+          UInt8.random(in: 0...255, using: &random),
+          at: places.randomElement(using: &random) ?? 0)
       }
-      let message = unsafe fixture.entries.message(1, payload: payload, shift: shift)
-      guard let message = unsafe message else { continue }
+      guard let message = fixture.entries.message(1, in: fixture.memory, shift: shift) else {
+        continue
+      }
       made += 1
-      let start = unsafe message.baseAddress! - payload.baseAddress!
+      let start = Int(message.address) - Int(payload.address)
       let isInside = start >= -168 && start + message.count <= payload.count + shift
-      let length = unsafe header.load(as: UInt32.self)
+      let length = header.load(UInt32.self)
       #expect(isInside)
       #expect(message.count == Int(length))
     }
@@ -146,7 +145,7 @@ struct RingEntriesTests {
   func concatenateAnswers() throws {
     var random = SeededGenerator(seed: 7)
     let fixture = try Fixture(maxIOBytes: 8192)
-    let payload = unsafe fixture.memory.payload(1)
+    let payload = fixture.memory.payload(1)
     for _ in 0..<1000 {
       var between = random.bytes(count: Int.random(in: 0...2000, using: &random))
       let cut = Int.random(in: 0...between.count, using: &random)
@@ -154,50 +153,53 @@ struct RingEntriesTests {
       let expected = between + last
       // The last part lies in the payload itself, more often than not across the place where it is to go.
       let place = Int.random(in: 0...payload.count - last.count, using: &random)
-      unsafe UnsafeMutableRawBufferPointer(rebasing: payload[place...]).copyBytes(from: last)
-      var header = [UInt32](repeating: 0, count: 4)
-      header[2] = UInt32.random(in: 0...UInt32.max, using: &random)
-      unsafe header.withUnsafeMutableBytes { header in
-        unsafe between.withUnsafeMutableBytes { between in
-          let parts = unsafe [
-            iovec(iov_base: header.baseAddress, iov_len: 16),
-            iovec(iov_base: between.baseAddress, iov_len: cut),
-            iovec(
-              iov_base: between.baseAddress.map { unsafe $0 + cut }, iov_len: between.count - cut),
-            iovec(iov_base: payload.baseAddress! + place, iov_len: last.count),
-          ]
-          unsafe parts.withUnsafeBufferPointer {
-            unsafe fixture.entries.setAnswer(1, parts: $0, payload: payload)
-          }
+      payload.copy(last, to: place)
+      let word = UInt32.random(in: 0...UInt32.max, using: &random)
+      var header: (UInt32, UInt32, UInt32, UInt32) = (0, 0, word, 0)
+      MemoryWindow.on(&header) { header in
+        MemoryWindow.on(&between) { between in
+          fixture.entries.setAnswer(
+            1,
+            parts: [
+              header, between[0..<cut], between[cut..<between.count],
+              payload[place..<place + last.count],
+            ], payload: payload)
         }
       }
-      let found = unsafe Array(payload[..<expected.count])
+      let found = payload[0..<expected.count].contents
       #expect(found == expected)
       let words = fixture.headerWords(1)
       #expect(words[0] == UInt32(16 + expected.count) && words[68] == UInt32(expected.count))
-      #expect(words[2] == header[2])
+      #expect(words[2] == word)
     }
   }
 
   @Test("tell the kernel where a slot's headers and payload are when they are registered")
   func prepareRegistration() throws {
     let fixture = try Fixture()
-    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 128, alignment: 64)
-    defer { unsafe bytes.deallocate() }
-    unsafe bytes.initializeMemory(as: UInt8.self, repeating: 0)
-    let entry = unsafe bytes.baseAddress!.bindMemory(to: io_uring_sqe.self, capacity: 1)
-    unsafe fixture.entries.prepare(entry, command: 1, slot: 6, file: 0, data: 9)
-    let address = unsafe UInt(bytes.load(fromByteOffset: 16, as: UInt64.self))
-    let vectors = unsafe fixture.entries.parts(6)
-    #expect(address == UInt(bitPattern: vectors))
-    #expect(unsafe bytes.load(fromByteOffset: 24, as: UInt32.self) == 2)
-    let (headers, payload) = unsafe (vectors[0], vectors[1])
-    let (ownHeader, ownPayload) = unsafe (fixture.entries.header(6), fixture.memory.payload(6))
-    #expect(unsafe headers.iov_base == ownHeader && headers.iov_len == 288)
-    #expect(unsafe payload.iov_base == ownPayload.baseAddress)
-    #expect(unsafe payload.iov_len == ownPayload.count)
-    #expect(unsafe bytes.load(fromByteOffset: 56, as: UInt64.self) == 0)
-    #expect(unsafe bytes.load(fromByteOffset: 64, as: UInt16.self) == fixture.entries.queue(6))
+    let entry = prepared(fixture.entries, command: 1, slot: 6, file: 0, data: 9)
+    let address = unsafe UnsafePointer<iovec>(bitPattern: entry.word(at: 16, UInt.self))
+    let vectors = unsafe UnsafeBufferPointer(start: address, count: 2)
+    #expect(entry.word(at: 24, UInt32.self) == 2)
+    let found = unsafe vectors.map { unsafe (UInt(bitPattern: $0.iov_base), $0.iov_len) }
+    let own = [fixture.entries.header(6), fixture.memory.payload(6)]
+    #expect(found.map(\.0) == own.map(\.address))
+    #expect(found.map(\.1) == own.map(\.count))
+    #expect(fixture.entries.header(6).count == 288)
+    #expect(entry.word(at: 56, UInt64.self) == 0)
+    #expect(entry.word(at: 64, UInt16.self) == fixture.entries.queue(6))
+  }
+
+  /// A submission entry, as bytes.
+  private func prepared(
+    _ entries: RingEntries, command: UInt32, slot: Slot, file: Int32, data: UInt64
+  ) -> [UInt8] {
+    unsafe withUnsafeTemporaryAllocation(byteCount: 128, alignment: 64) { bytes in
+      unsafe bytes.initializeMemory(as: UInt8.self, repeating: 0)
+      let entry = unsafe bytes.baseAddress!.assumingMemoryBound(to: io_uring_sqe.self)
+      unsafe entries.prepare(entry, command: command, slot: slot, file: file, data: data)
+      return unsafe Array(bytes)
+    }
   }
 
   @Test("serve every queue for any number of workers and queues that slots suffice for")
@@ -221,54 +223,39 @@ struct RingEntriesTests {
   @Test("take an answer in parts, the last of which may lie in the payload itself")
   func takeAnswers() throws {
     let fixture = try Fixture()
-    let payload = unsafe fixture.memory.payload(2)
+    let payload = fixture.memory.payload(2)
     let data = (0..<5000).map { UInt8(truncatingIfNeeded: $0 &* 13) }
-    unsafe UnsafeMutableRawBufferPointer(rebasing: payload[100...]).copyBytes(from: data)
-    var header: [UInt32] = [UInt32(16 + 56 + data.count), UInt32(bitPattern: -5), 0xaabb_ccdd, 9]
+    payload.copy(data, to: 100)
+    var header: (UInt32, Int32, UInt64) = (UInt32(16 + 56 + data.count), -5, 0x9_aabb_ccdd)
     var middle = (0..<56).map { UInt8($0) }
-    unsafe header.withUnsafeMutableBytes { header in
-      unsafe middle.withUnsafeMutableBytes { middle in
-        let parts = unsafe [
-          iovec(iov_base: header.baseAddress, iov_len: 16),
-          iovec(iov_base: middle.baseAddress, iov_len: 56),
-          iovec(iov_base: payload.baseAddress! + 100, iov_len: data.count),
-        ]
-        unsafe parts.withUnsafeBufferPointer {
-          unsafe fixture.entries.setAnswer(2, parts: $0, payload: payload)
-        }
+    MemoryWindow.on(&header) { header in
+      MemoryWindow.on(&middle) { middle in
+        fixture.entries.setAnswer(
+          2, parts: [header, middle, payload[100..<100 + data.count]], payload: payload)
       }
     }
     let answer = fixture.headerBytes(2)
-    let bytes = unsafe answer.withUnsafeBytes { bytes in
-      unsafe (
-        bytes.load(as: UInt32.self), bytes.load(fromByteOffset: 4, as: Int32.self),
-        bytes.load(fromByteOffset: 8, as: UInt64.self),
-        bytes.load(fromByteOffset: 272, as: UInt32.self)
-      )
-    }
-    #expect(bytes == (UInt32(16 + 56 + data.count), -5, 0x9_aabb_ccdd, UInt32(56 + data.count)))
-    #expect(unsafe Array(payload[..<(56 + data.count)]) == middle + data)
+    #expect(answer.word(at: 0, UInt32.self) == UInt32(16 + 56 + data.count))
+    #expect(answer.word(at: 4, Int32.self) == -5)
+    #expect(answer.word(at: 8, UInt64.self) == 0x9_aabb_ccdd)
+    #expect(answer.word(at: 272, UInt32.self) == UInt32(56 + data.count))
+    #expect(payload[0..<56 + data.count].contents == middle + data)
   }
 
   @Test("write a command's queue and number where the kernel reads them")
   func prepareCommands() throws {
     let fixture = try Fixture()
-    unsafe fixture.entries.header(5).storeBytes(
-      of: 0x0102_0304_0506_0708, toByteOffset: 264, as: UInt64.self)
-    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 128, alignment: 64)
-    defer { unsafe bytes.deallocate() }
-    unsafe bytes.initializeMemory(as: UInt8.self, repeating: 0)
-    let entry = unsafe bytes.baseAddress!.bindMemory(to: io_uring_sqe.self, capacity: 1)
-    unsafe fixture.entries.prepare(entry, command: 2, slot: 5, file: 1, data: 77)
-    #expect(unsafe bytes[0] == 46)  // IORING_OP_URING_CMD
-    #expect(unsafe bytes[1] == 1)  // IOSQE_FIXED_FILE
-    #expect(unsafe bytes.load(fromByteOffset: 4, as: Int32.self) == 1)
-    #expect(unsafe bytes.load(fromByteOffset: 8, as: UInt32.self) == 2)
-    #expect(unsafe bytes.load(fromByteOffset: 32, as: UInt64.self) == 77)
+    fixture.entries.header(5).store(UInt64(0x0102_0304_0506_0708), at: 264)
+    let entry = prepared(fixture.entries, command: 2, slot: 5, file: 1, data: 77)
+    #expect(entry[0] == 46)  // IORING_OP_URING_CMD
+    #expect(entry[1] == 1)  // IOSQE_FIXED_FILE
+    #expect(entry.word(at: 4, Int32.self) == 1)
+    #expect(entry.word(at: 8, UInt32.self) == 2)
+    #expect(entry.word(at: 32, UInt64.self) == 77)
     // `struct fuse_uring_cmd_req` at 48: flags, commit_id, qid.
-    #expect(unsafe bytes.load(fromByteOffset: 48, as: UInt64.self) == 0)
-    #expect(unsafe bytes.load(fromByteOffset: 56, as: UInt64.self) == 0x0102_0304_0506_0708)
-    #expect(unsafe bytes.load(fromByteOffset: 64, as: UInt16.self) == fixture.entries.queue(5))
+    #expect(entry.word(at: 48, UInt64.self) == 0)
+    #expect(entry.word(at: 56, UInt64.self) == 0x0102_0304_0506_0708)
+    #expect(entry.word(at: 64, UInt16.self) == fixture.entries.queue(5))
   }
 
   /// Two are for what the kernel sends by itself, and four for the thaw and all else.
@@ -289,5 +276,12 @@ extension SeededGenerator {
   /// Random bytes.
   fileprivate mutating func bytes(count: Int) -> [UInt8] {
     (0..<count).map { _ in UInt8(truncatingIfNeeded: next()) }
+  }
+}
+
+extension [UInt8] {
+  /// The number that lies at a place.
+  fileprivate func word<Word: BitwiseCopyable>(at offset: Int, _ type: Word.Type) -> Word {
+    unsafe withUnsafeBytes { unsafe $0.loadUnaligned(fromByteOffset: offset, as: Word.self) }
   }
 }

@@ -41,29 +41,15 @@ public func run(
 ) throws -> CommandResult {
   try withTemporaryDirectory { scratch in
     let (output, errors) = (scratch.appending(path: "output"), scratch.appending(path: "errors"))
-    for file in [output, errors] {
-      guard FileManager.default.createFile(atPath: file.path, contents: nil) else {
-        throw TestFailure("cannot make \(file.path)")
-      }
-    }
-    let process = Process()
-    process.executableURL = URL(filePath: "/usr/bin/env")
-    process.arguments = arguments
-    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-    process.currentDirectoryURL = directory ?? scratch
-    process.standardInput = FileHandle.nullDevice
-    process.standardOutput = try FileHandle(forWritingTo: output)
-    process.standardError = try FileHandle(forWritingTo: errors)
-    let ended = DispatchSemaphore(value: 0)
-    process.terminationHandler = { _ in ended.signal() }
-    try process.runWithSignals()
+    let program = try ChildProgram(
+      arguments, environment: environment, in: directory ?? scratch,
+      output: FileDescriptor(writing: output), errors: FileDescriptor(writing: errors))
     let command = arguments.joined(separator: " ")
-    if ended.wait(timeout: .now() + .seconds(limitSeconds)) == .timedOut {
-      kill(process.processIdentifier, SIGKILL)
+    guard let exitCode = try program.wait(milliseconds: Int32(limitSeconds * 1000)) else {
       throw TestFailure("`\(command)` hung: killed after \(limitSeconds) s")
     }
     return CommandResult(
-      command: command, exitCode: process.exitCode,
+      command: command, exitCode: exitCode,
       output: String(decoding: try Data(contentsOf: output), as: UTF8.self),
       errors: String(decoding: try Data(contentsOf: errors), as: UTF8.self))
   }
@@ -77,26 +63,6 @@ public func shell(
 ) throws -> CommandResult {
   try run(
     ["sh", "-c", line], environment: environment, in: directory, limitSeconds: limitSeconds)
-}
-
-extension Process {
-  /// Starts the process with no signal blocked.
-  ///
-  /// Tests run on threads of a pool that blocks nearly all signals, and a child inherits that: it would
-  /// never see SIGTERM.
-  func runWithSignals() throws {
-    var none = sigset_t()
-    var former = sigset_t()
-    unsafe sigemptyset(&none)
-    unsafe pthread_sigmask(SIG_SETMASK, &none, &former)
-    defer { _ = unsafe pthread_sigmask(SIG_SETMASK, &former, nil) }
-    try run()
-  }
-
-  /// The exit code as shells have it. Only for a process that has ended.
-  var exitCode: Int {
-    Int(terminationStatus) + (terminationReason == .uncaughtSignal ? 128 : 0)
-  }
 }
 
 /// Runs `body` on `count` threads of their own at once, and throws the first error after all have ended.

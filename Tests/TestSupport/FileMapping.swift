@@ -6,7 +6,8 @@ import Glibc
 ///
 /// Should the filesystem below fail to give or take a page, touching the mapping ends the process
 /// with SIGBUS, as it would any program.
-@safe public final class FileMapping {
+@safe public final class FileMapping: @unchecked Sendable {
+  // Guard of the unchecked Sendable: it is a place and a length; who touches the file when is for its user to say.
   private let count: Int
 
   /// Unmapped by `deinit`; every access is bounded by `count`.

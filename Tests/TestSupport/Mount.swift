@@ -70,7 +70,7 @@ public final class Mount: Sendable {
   /// Ends the daemon as a power failure would, and waits until it has gone.
   public func killDaemon() throws {
     daemon.kill()
-    try daemon.waitUntilEnded()
+    try daemon.awaitEnd()
   }
 }
 
@@ -105,7 +105,7 @@ public func withMount<Result>(
     if daemon.timedOut { throw TestFailure("the daemon was killed after \(limitSeconds) s") }
     if daemon.isRunning {
       try run([try extractfs(), "umount", directory.path]).checked()
-      try daemon.waitUntilEnded()
+      try daemon.awaitEnd()
     }
     return result
   }

@@ -22,6 +22,7 @@ let package = Package(
   targets: [
     .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
     .systemLibrary(name: "CUring", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
+    .systemLibrary(name: "CEvent", pkgConfig: "libevent", providers: [.apt(["libevent-dev"])]),
     .systemLibrary(name: "CSystem"),
     .systemLibrary(name: "CPassThrough"),
     .target(name: "Memory", swiftSettings: strict),
@@ -59,13 +60,15 @@ let package = Package(
       name: "Labs",
       dependencies: ["DirectCall", "DirectIO", "Devices", "Block", "IOVector", "Memory"],
       swiftSettings: strict),
+    .target(name: "Top", swiftSettings: strict),
     .target(
       name: "CoreBench", dependencies: ["Block", "IOVector", "Memory"], swiftSettings: strict),
     .executableTarget(
       name: "extractfs",
       dependencies: [
-        "CoreBench", "Labs", "Trace", "Reports", "FUSEServer", "Volumes", "Devices", "DirectIO",
-        "DirectCall", "Conformance", "Block", "IOVector", "Memory", "CSystem", "CPassThrough",
+        "CoreBench", "Labs", "Top", "Trace", "Reports", "FUSEServer", "Volumes", "Devices", "DirectIO",
+        "DirectCall", "Conformance", "Block", "IOVector", "Memory", "CEvent", "CSystem",
+        "CPassThrough",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ], swiftSettings: strict),
@@ -106,6 +109,9 @@ let package = Package(
     .testTarget(
       name: "LabsTests", dependencies: ["Labs", "Block", "IOVector", "Memory", "TestSupport"],
       swiftSettings: strict),
+    .testTarget(name: "TopTests", dependencies: ["Top"], swiftSettings: strict),
+    .testTarget(
+      name: "SystemTests", dependencies: ["TestSupport", "extractfs"], swiftSettings: strict),
     .testTarget(
       name: "EndToEndTests", dependencies: ["TestSupport", "Memory", "CSystem", "extractfs"],
       swiftSettings: strict),

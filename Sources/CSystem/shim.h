@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/eventfd.h>
 #include <sys/pidfd.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/syslog.h>
@@ -106,3 +107,6 @@ static const int EXTRACTFS_SPAWN_SETSIGDEF = 0x04;
 
 /* Reads a byte, though nobody wants it: what the compiler may not leave out. */
 static inline void extractfs_touch(const void *byte) { (void)*(const volatile char *)byte; }
+
+/* signalfd(2). */
+static const int EXTRACTFS_SFD_FLAGS = SFD_CLOEXEC | SFD_NONBLOCK;

@@ -214,10 +214,17 @@ extension DirectIOEngine {
     submit(makeBio(.flush, slot, at: 0), slot)
   }
 
+  /// Writes down that a request holds pages now, and how long it waited for that. The clock is looked at only where there
+  /// was something to wait for: all else is over within a microsecond of the arrival.
   func enterLedger(_ slot: Slot) {
     let started = table[slot].startNanoseconds
     let request = table[slot].request
-    table[slot].takenNanoseconds = started
+    let waited = table[slot].hasWaited || request.beginning != .fresh
+    let taken = waited ? monotonicNanoseconds() : started
+    table[slot].takenNanoseconds = taken
+    if request.beginning != .continued {
+      context.counters.record(taken &- started, in: .queueNanoseconds)
+    }
     ledger.enter(
       LedgerEntry(
         unique: request.unique, inode: request.inode, offset: request.fileOffset,

@@ -148,7 +148,7 @@ public final class DirectIOEngine {
     if request.operation == .flush {
       return admit(slot)
     }
-    context.counters.record(alignment(of: request), in: .alignmentBytes)
+    noteAlignment(of: request)
     if request.length == 0 { return finish(slot) }
     if let extent = request.extent { buffers[extents: slot].set(only: extent) }
     plan(slot)
@@ -190,6 +190,7 @@ public final class DirectIOEngine {
     if table[slot].request.withGate({ $0.enter(waiter) }) == true {
       enteredGate(slot)
     } else {
+      table[slot].hasWaited = true
       parkedCount &+= 1
       if trace.isOn { trace.note(event(.park, slot)) }
     }
@@ -201,6 +202,7 @@ public final class DirectIOEngine {
       let present = table[slot].request.withGate({ $0.mappingAge }), present != age
     {
       table[slot].phase = .stale
+      table[slot].hasWaited = true
       parkedCount &+= 1
       return stale.append(slot, in: table)
     }
@@ -260,6 +262,7 @@ public final class DirectIOEngine {
     let needed = biosNeeded(slot)
     if waiting.isEmpty && needed <= unreservedBios { return begin(slot, reserving: needed) }
     table[slot].phase = .waitingForBios
+    table[slot].hasWaited = true
     waiting.append(slot, in: table)
   }
 

@@ -39,6 +39,16 @@ public enum DirectOperation: Equatable, Sendable {
   }
 }
 
+/// What a request has behind it when it comes to the engine; figures of time depend on it.
+public enum DirectBeginning: UInt8, Sendable {
+  /// It has just arrived.
+  case fresh
+  /// It has waited for the volume to say where its range lies.
+  case delayed
+  /// It is the next part of a request whose first parts are through.
+  case continued
+}
+
 /// What is to be done. Copied about freely: it owns nothing.
 @safe public struct DirectRequest {
   /// What is asked.
@@ -77,6 +87,8 @@ public enum DirectOperation: Equatable, Sendable {
   public var thread: Int32 = 0
   /// When the request arrived, on CLOCK_MONOTONIC; 0 for now.
   public var arrivalNanoseconds = 0
+  /// What was before.
+  public var beginning = DirectBeginning.fresh
   /// The gate's `mappingAge` before the extents were asked for; nil if they cannot change.
   public var mappingAge: Int?
   /// The file's gate, or nil for a request that can meet no other.

@@ -54,6 +54,8 @@ enum RequestPhase: UInt8 {
   var holdsGateExclusively = false
   /// Whether a bio of the request has made its data durable.
   var isDurableAlready = false
+  /// Whether the request has waited: for the gate, the volume, or bios.
+  var hasWaited = false
   var startNanoseconds = 0
   var takenNanoseconds = 0
   var endNanoseconds = 0

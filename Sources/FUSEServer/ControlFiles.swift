@@ -16,6 +16,9 @@ extension Server {
         statistics.snapshot().text
       },
       ControlFile(name: "stats.json", permissions: 0o444) { [unowned self] in statistics.json() },
+      ControlFile(name: "metrics", permissions: 0o444) { [unowned self] in
+        OpenMetricsText.make(statistics.snapshot(), about: metricsAbout())
+      },
       ControlFile(name: "pins", permissions: 0o444) { [unowned self] in pinsText() },
       ControlFile(name: "trace", permissions: 0o400, render: { "" }, stream: .text),
       ControlFile(name: "trace_raw", permissions: 0o400, render: { "" }, stream: .records),
@@ -33,6 +36,14 @@ extension Server {
         }),
       ControlFile(name: "config", permissions: 0o444) { [unowned self] in configText() },
       ControlFile(name: "help", permissions: 0o444) { ControlCommand.help },
+    ]
+  }
+
+  /// What tells one mount's metrics from another's.
+  private func metricsAbout() -> [(name: String, value: String)] {
+    [
+      ("image", configuration.imagePath), ("mountpoint", configuration.mountpoint),
+      ("volume", volume.kindName), ("device", device.name), ("transport", transportName),
     ]
   }
 

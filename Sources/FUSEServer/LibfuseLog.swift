@@ -5,12 +5,15 @@ import CFuse3
 import Glibc
 import Synchronization
 
-/// Collects libfuse's messages; once a mount runs in debug mode they go to standard error.
+/// Collects libfuse's messages; what it says of each request in debug mode goes to the log.
 enum LibfuseLog {
   private static let lines = Guarded<[String]>([])
+  private static let sink = Guarded<@Sendable (String) -> Void>({ _ in })
 
   /// Takes libfuse's messages over.
-  static func install() {
+  /// - Parameter debug: takes a line for each request.
+  static func install(debug: @escaping @Sendable (String) -> Void) {
+    sink.withLock { $0 = debug }
     unsafe fuse_set_log_func { level, format, arguments in
       guard let format = unsafe format, let arguments = unsafe arguments else { return }
       let text = unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 1024) { buffer in
@@ -18,7 +21,7 @@ enum LibfuseLog {
         return unsafe String(cString: buffer.baseAddress!)
       }
       if level == FUSE_LOG_DEBUG {
-        StreamWriter.log(text, to: STDERR_FILENO)
+        LibfuseLog.debug(text)
         return
       }
       LibfuseLog.lines.withLock { lines in
@@ -26,6 +29,12 @@ enum LibfuseLog {
         if lines.count > 32 { lines.removeFirst() }
       }
     }
+  }
+
+  /// Writes a line of our own among libfuse's, for `-d`.
+  static func debug(_ text: String) {
+    let sink = sink.withLock { $0 }
+    sink(text.trimmingSuffix(while: \.isWhitespace))
   }
 
   /// The newest message, or nil.

@@ -20,7 +20,7 @@ import Memory
   init(
     options: [String], mountpoint: [UInt8], isDebugging: Bool, server: Server
   ) throws(MountFailure) {
-    LibfuseLog.install()
+    LibfuseLog.install(debug: server.configuration.debugLog)
     let words = ["extractfs", "-o", options.joined(separator: ",")] + (isDebugging ? ["-d"] : [])
     var arguments = unsafe fuse_args(argc: 0, argv: nil, allocated: 0)
     for word in words { unsafe fuse_opt_add_arg(&arguments, word) }

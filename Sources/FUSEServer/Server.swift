@@ -53,6 +53,8 @@ public struct ServerConfiguration: Sendable {
   public var traceLine: @Sendable (TraceRecord, inout [UInt8]) -> Void = { _, _ in }
   /// Where a line for the record goes.
   public var log: @Sendable (String) -> Void = { _ in }
+  /// Where a line for each request goes, with `isDebugging`.
+  public var debugLog: @Sendable (String) -> Void = { _ in }
   /// The settings as `config` shows them: names and values.
   public var report: [(name: String, value: String)]
 
@@ -123,6 +125,8 @@ public final class Server: @unchecked Sendable {
   public let shape: ShapeSetting
   /// The counters of all workers.
   public let counters: CounterSet
+  /// Each worker's busiest files.
+  let activity: [FileActivity]
   /// The figures that users read.
   public let statistics: Statistics
   let ledger: Ledger
@@ -185,7 +189,8 @@ public final class Server: @unchecked Sendable {
     // One block more, for what no worker counts.
     counters = CounterSet(count: configuration.workerCount + 1)
     traces = TraceSet(workerCount: configuration.workerCount)
-    statistics = Statistics(counters: counters)
+    activity = (0..<configuration.workerCount).map { _ in FileActivity() }
+    statistics = Statistics(counters: counters, activity: activity)
     slots = SlotTable(count: memory.slotCount)
     ledger = Ledger(lineCount: memory.slotCount)
     defects = DefectLog()

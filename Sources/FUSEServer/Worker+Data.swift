@@ -50,7 +50,7 @@ extension Worker {
     }
     fillExtentsLater(slot) { worker, error in
       if let error { return worker.answer(slot, error: error) }
-      worker.move(slot, mappingAge: age)
+      worker.move(slot, mappingAge: age, beginning: .delayed)
     }
   }
 
@@ -104,7 +104,9 @@ extension Worker {
   }
 
   /// Hands the mapped part to the engine.
-  private func move(_ slot: Slot, mappingAge: Int?) {
+  private func move(
+    _ slot: Slot, mappingAge: Int?, beginning: DirectBeginning = .fresh
+  ) {
     let request = slots[slot].data
     let done = slots[slot].doneBytes
     let length = slots[slot].roundBytes
@@ -126,6 +128,7 @@ extension Worker {
       if shape.alignment == .kernel { direct.askedLength = request.length - done }
       direct.thread = slots[slot].thread
       direct.arrivalNanoseconds = slots[slot].arrivalNanoseconds
+      direct.beginning = done > 0 ? .continued : beginning
       direct.isDurable = request.isDurable && !traits.allocatesBlocks
       direct.finishesInVolume = request.isWrite && traits.allocatesBlocks
       direct.mayUseHostCache = request.isWrite && traits.blockBytes >= pageSize
@@ -275,7 +278,8 @@ extension Worker {
     let latency =
       state.latencyNanoseconds > 0
       ? state.latencyNanoseconds : monotonicNanoseconds() &- state.arrivalNanoseconds
-    counters.record(latency, in: .latencyNanoseconds)
+    counters.record(latency, in: request.isWrite ? .writeNanoseconds : .readNanoseconds)
+    activity.count(request.inode, byteCount: state.doneBytes)
     if trace.isOn { noteReply(slot, error: error, latencyNanoseconds: latency) }
     if isDebugging { trace(request, error.map { " = \(describeErrno($0.rawValue))" } ?? " done") }
     leaveChange(slot)
@@ -285,10 +289,9 @@ extension Worker {
 
   /// A line for `-d`, beside libfuse's own of all other requests.
   private func trace(_ request: DataRequest, _ outcome: String) {
-    StreamWriter.log(
+    LibfuseLog.debug(
       "unique: \(request.unique), opcode: \(request.isWrite ? "WRITE" : "READ"), nodeid: \(request.inode), "
-        + "offset: \(request.offset), size: \(request.length)\(outcome)\n",
-      to: STDERR_FILENO)
+        + "offset: \(request.offset), size: \(request.length)\(outcome)")
   }
 
   // MARK: The volume's queue

@@ -15,6 +15,8 @@ import Volumes
   let index: Int
   let server: Server
   let counters: CounterBlock
+  /// Which files this worker's requests are on.
+  let activity: FileActivity
   let mailbox: Mailbox
   /// The one ring of this thread, for its transport, its device queue and their timers; nil where io_uring is not to be
   /// had.
@@ -53,6 +55,7 @@ import Volumes
     self.index = index
     self.server = server
     counters = server.counters.blocks[index]
+    activity = server.activity[index]
     mailbox = try Mailbox()
     let memory = server.memory
     self.memory = memory
@@ -144,7 +147,9 @@ import Volumes
     switch slots[slot].job {
     case .data:
       finishData(slot, error: finished.error, latencyNanoseconds: finished.latencyNanoseconds)
-    case .flush: finishFlush(slot, error: finished.error)
+    case .flush:
+      counters.record(finished.latencyNanoseconds, in: .flushNanoseconds)
+      finishFlush(slot, error: finished.error)
     case .passThrough: finishPassThrough(slot, error: finished.error)
     case .storage: finishStorage(slot, error: finished.error)
     case .none: preconditionFailure("the engine was given a request without a job")

@@ -77,15 +77,20 @@ public let countedKindNames = ["ubuf", "iovec", "kvec", "bvec", "xarray", "pipe"
 
 /// Quantities whose distribution is kept.
 public enum Distribution: Int, CaseIterable, Sendable {
-  case requestBytes, bioBytes, alignmentBytes, latencyNanoseconds, pinHoldNanoseconds
+  case requestBytes, bioBytes, memoryAlignmentBytes, fileAlignmentBytes
+  case readNanoseconds, writeNanoseconds, flushNanoseconds, queueNanoseconds, pinHoldNanoseconds
 
   /// The name users meet in `stats.json`.
   public var name: String {
     switch self {
     case .requestBytes: "request_bytes"
     case .bioBytes: "bio_bytes"
-    case .alignmentBytes: "alignment_bytes"
-    case .latencyNanoseconds: "latency_ns"
+    case .memoryAlignmentBytes: "memory_alignment_bytes"
+    case .fileAlignmentBytes: "file_alignment_bytes"
+    case .readNanoseconds: "read_latency_ns"
+    case .writeNanoseconds: "write_latency_ns"
+    case .flushNanoseconds: "flush_latency_ns"
+    case .queueNanoseconds: "queue_ns"
     case .pinHoldNanoseconds: "pin_hold_ns"
     }
   }
@@ -105,8 +110,10 @@ public enum Distribution: Int, CaseIterable, Sendable {
   @inlinable static var distributionBase: Int { 80 }
   /// Buckets of one distribution: four per power of two.
   @inlinable public static var bucketCount: Int { 192 }
-  /// Cells of one block: whole cache lines.
-  @usableFromInline static var cellCount: Int { 80 + 5 * 192 + 16 }
+  /// Cells of one distribution: its buckets, their values' sum, and what fills the cache line.
+  @inlinable static var distributionCells: Int { 200 }
+  /// Cells of one block: whole cache lines, with one between two blocks.
+  @usableFromInline static var cellCount: Int { 80 + 9 * 200 + 8 }
 
   init(pinned: PinnedPages) {
     self.pinned = pinned
@@ -136,8 +143,9 @@ public enum Distribution: Int, CaseIterable, Sendable {
   /// Notes one value of a distribution; to be called by the block's own worker only.
   @inlinable public func record(_ value: Int, in distribution: Distribution) {
     if !Accounting.isOn { return }
-    let bucket = Self.bucket(of: value)
-    bump(Self.distributionBase &+ distribution.rawValue &* Self.bucketCount &+ bucket, 1)
+    let first = Self.distributionBase &+ distribution.rawValue &* Self.distributionCells
+    bump(first &+ Self.bucket(of: value), 1)
+    bump(first &+ Self.bucketCount, value)
   }
 
   /// The value of a counter now.
@@ -153,8 +161,15 @@ public enum Distribution: Int, CaseIterable, Sendable {
 
   /// How many values fell into a bucket.
   public func samples(of distribution: Distribution, bucket: Int) -> Int {
-    let index = Self.distributionBase + distribution.rawValue * Self.bucketCount + bucket
-    return unsafe cells[index].load(ordering: .relaxed)
+    precondition(bucket >= 0 && bucket < Self.bucketCount, "no such bucket")
+    let first = Self.distributionBase + distribution.rawValue * Self.distributionCells
+    return unsafe cells[first + bucket].load(ordering: .relaxed)
+  }
+
+  /// The sum of a distribution's values.
+  public func total(of distribution: Distribution) -> Int {
+    let first = Self.distributionBase + distribution.rawValue * Self.distributionCells
+    return unsafe cells[first + Self.bucketCount].load(ordering: .relaxed)
   }
 
   /// Counts pages that were pinned; to be called by the block's own worker only.
@@ -182,19 +197,21 @@ public enum Distribution: Int, CaseIterable, Sendable {
     unsafe cells[index].store(cell &+ amount, ordering: .relaxed)
   }
 
-  /// The bucket of a value: exact below 4, then four buckets per power of two.
+  /// The bucket of a value: exact up to 4, then four buckets per power of two, each with its upper bound, so that the
+  /// powers of two, which sizes are, are told exactly.
   @inlinable public static func bucket(of value: Int) -> Int {
-    if value < 4 { return max(value, 0) }
-    let exponent = Int.bitWidth &- 1 &- value.leadingZeroBitCount
-    let quarter = (value >> (exponent &- 2)) & 3
+    let below = value &- 1
+    if below < 4 { return max(below, 0) }
+    let exponent = Int.bitWidth &- 1 &- below.leadingZeroBitCount
+    let quarter = (below >> (exponent &- 2)) & 3
     return min((exponent &- 1) &* 4 &+ quarter, bucketCount &- 1)
   }
 
-  /// The smallest value that falls into a bucket.
-  public static func lowerBound(ofBucket bucket: Int) -> Int {
-    if bucket < 4 { return bucket }
-    let exponent = bucket / 4 + 1
-    return (4 + bucket % 4) << (exponent - 2)
+  /// The largest value that falls into a bucket.
+  public static func upperBound(ofBucket bucket: Int) -> Int {
+    if bucket < 3 { return bucket + 1 }
+    let exponent = (bucket + 1) / 4 + 1
+    return (4 + (bucket + 1) % 4) << (exponent - 2)
   }
 }
 
@@ -270,5 +287,10 @@ public final class CounterSet: Sendable {
     (0..<CounterBlock.bucketCount).map { bucket in
       blocks.reduce(0) { $0 + $1.samples(of: distribution, bucket: bucket) }
     }
+  }
+
+  /// The sum of a distribution's values over all workers.
+  public func total(of distribution: Distribution) -> Int {
+    blocks.reduce(0) { $0 &+ $1.total(of: distribution) }
   }
 }

@@ -5,16 +5,27 @@ import Trace
 
 /// Values in buckets of a quarter of a power of two.
 public struct ValueBuckets: Sendable {
-  /// How many values fell into each; `CounterBlock.lowerBound(ofBucket:)` says where one begins.
-  public private(set) var counts = [Int](repeating: 0, count: CounterBlock.bucketCount)
+  /// How many values fell into each.
+  private var counts = [Int](repeating: 0, count: 4 * Int.bitWidth)
   /// All values.
   public private(set) var count = 0
   /// The largest.
   public private(set) var maximum = 0
 
+  /// Exact below 4, then four buckets for each power of two, each with its lower bound.
+  private static func bucket(of value: Int) -> Int {
+    if value < 4 { return max(value, 0) }
+    let exponent = Int.bitWidth - 1 - value.leadingZeroBitCount
+    return 4 * exponent - 4 + (value >> (exponent - 2)) & 3
+  }
+
+  private static func lowerBound(ofBucket bucket: Int) -> Int {
+    bucket < 4 ? bucket : (4 + bucket % 4) << (bucket / 4 - 1)
+  }
+
   /// Adds a value.
   public mutating func add(_ value: Int) {
-    counts[CounterBlock.bucket(of: value)] += 1
+    counts[Self.bucket(of: value)] += 1
     count += 1
     maximum = max(maximum, value)
   }
@@ -26,7 +37,7 @@ public struct ValueBuckets: Sendable {
     var sum = 0
     for (bucket, samples) in counts.enumerated() {
       sum += samples
-      if sum >= wanted { return CounterBlock.lowerBound(ofBucket: bucket) }
+      if sum >= wanted { return Self.lowerBound(ofBucket: bucket) }
     }
     return maximum
   }
@@ -35,7 +46,7 @@ public struct ValueBuckets: Sendable {
   public var byPowerOfTwo: [(lower: Int, count: Int)] {
     var sums: [Int: Int] = [:]
     for (bucket, samples) in counts.enumerated() where samples > 0 {
-      let lower = CounterBlock.lowerBound(ofBucket: bucket)
+      let lower = Self.lowerBound(ofBucket: bucket)
       sums[lower < 1 ? 0 : 1 << (Int.bitWidth - 1 - lower.leadingZeroBitCount), default: 0] +=
         samples
     }

@@ -1,7 +1,6 @@
-// The figures of a mount: gathered once into a snapshot, then written as text or JSON.
+// The figures of a mount: gathered once into a snapshot, which is then written as text, JSON or OpenMetrics.
 
 import Foundation
-import Histogram
 import Memory
 import Synchronization
 
@@ -9,8 +8,10 @@ import Synchronization
 public struct StatisticsSnapshot: Sendable {
   /// Names and values.
   public var values: [(name: String, value: Int)]
-  /// Samples of each distribution by bucket of `CounterBlock`.
-  var distributions: [[Int]]
+  /// Every distribution, by its place in `Distribution`.
+  public var distributions: [DistributionFigures]
+  /// The busiest files, by bytes; at most 32.
+  public var files: [FileShare]
 
   /// One `name value` a line.
   public var text: String {
@@ -19,23 +20,32 @@ public struct StatisticsSnapshot: Sendable {
 
   /// The value of a name, or nil.
   public subscript(name: String) -> Int? { values.first { $0.name == name }?.value }
+
+  /// A distribution.
+  public subscript(distribution: Distribution) -> DistributionFigures {
+    distributions[distribution.rawValue]
+  }
 }
 
 /// Reads the counters of a mount; `reset` makes the present state the new zero.
 public final class Statistics: Sendable {
   private let counters: CounterSet
+  private let activity: [FileActivity]
   private let baseline: Guarded<Baseline>
   private let checkpoints = Guarded<[(name: String, time: Timestamp, text: String)]>([])
 
   private struct Baseline {
     var counters: [Int]
     var kinds: [Int]
-    var distributions: [[Int]]
+    var distributions: [DistributionFigures]
+    var files: [FileShare] = []
     var kernel: KernelCounters?
   }
 
-  /// The version of the layout of `stats.json`.
-  public static let schemaVersion = 1
+  /// The version of the layout of `stats.json`: it grows when a name changes its meaning or goes.
+  public static let schemaVersion = 2
+  /// The most files that a snapshot has.
+  private static let fileLimit = 32
 
   /// Counters that are levels, not sums: a reset leaves them alone.
   private static let levels: Set<Counter> = [.requestsInflight, .simPinnedMaximum]
@@ -44,14 +54,15 @@ public final class Statistics: Sendable {
   private static let baselineSeconds = 5.0
 
   /// Starts at the counters' present state.
-  public init(counters: CounterSet) {
+  /// - Parameter activity: the workers' tables of files.
+  public init(counters: CounterSet, activity: [FileActivity] = []) {
     self.counters = counters
+    self.activity = activity
     baseline = Guarded(
       Baseline(
         counters: Counter.allCases.map { _ in 0 }, kinds: Self.kindCells.map { _ in 0 },
-        distributions: Distribution.allCases.map { _ in
-          Array(repeating: 0, count: CounterBlock.bucketCount)
-        }, kernel: KernelCounters.read(limitSeconds: Self.baselineSeconds)))
+        distributions: Distribution.allCases.map { _ in .none },
+        kernel: KernelCounters.read(limitSeconds: Self.baselineSeconds)))
   }
 
   private static let kindCells: [(kind: Int, counter: KindCounter)] =
@@ -74,7 +85,8 @@ public final class Statistics: Sendable {
         }
       }
       base.kinds = Self.kindCells.map { counters.sum($0.counter, kind: $0.kind) }
-      base.distributions = Distribution.allCases.map { counters.samples(of: $0) }
+      base.distributions = Distribution.allCases.map { DistributionFigures(of: $0, counters) }
+      base.files = activity.busiest(.max)
       base.kernel = kernel
     }
   }
@@ -113,10 +125,27 @@ public final class Statistics: Sendable {
         values.append((counter.name, value(counter)))
       }
       let distributions = Distribution.allCases.map { distribution in
-        zip(counters.samples(of: distribution), base.distributions[distribution.rawValue]).map(-)
+        DistributionFigures(of: distribution, counters)
+          .subtracting(base.distributions[distribution.rawValue])
       }
-      return StatisticsSnapshot(values: values, distributions: distributions)
+      return StatisticsSnapshot(
+        values: values, distributions: distributions, files: files(since: base))
     }
+  }
+
+  /// A file that got its place anew since the reset has less behind it than it had then: that counts from zero.
+  private func files(since base: Baseline) -> [FileShare] {
+    let former = Dictionary(base.files.map { ($0.inode, $0) }, uniquingKeysWith: { $1 })
+    let shares = activity.busiest(former.isEmpty ? Self.fileLimit : .max)
+      .map { share in
+        guard let old = former[share.inode], old.requestCount <= share.requestCount,
+          old.byteCount <= share.byteCount
+        else { return share }
+        return FileShare(
+          inode: share.inode, requestCount: share.requestCount - old.requestCount,
+          byteCount: share.byteCount - old.byteCount)
+      }
+    return Array(shares.sorted { $0.byteCount > $1.byteCount }.prefix(Self.fileLimit))
   }
 
   private func kindValues(since base: Baseline) -> [(name: String, value: Int)] {
@@ -139,23 +168,12 @@ public final class Statistics: Sendable {
     ]
   }
 
-  /// The snapshot as JSON: version, counters, histograms with percentiles, checkpoints.
+  /// The snapshot as JSON; see `StatisticsSnapshot.json(checkpoints:)`.
   public func json() -> String {
-    let snapshot = snapshot()
-    var histograms: [String: Any] = [:]
-    for distribution in Distribution.allCases {
-      histograms[distribution.name] = Self.describe(snapshot.distributions[distribution.rawValue])
-    }
-    let marks = checkpoints.withLock { $0 }.map { mark -> [String: Any] in
-      ["name": mark.name, "time": mark.time.seconds, "stats": Self.parse(mark.text)]
-    }
-    let document: [String: Any] = [
-      "schema": Self.schemaVersion,
-      "counters": Dictionary(uniqueKeysWithValues: snapshot.values.map { ($0.name, $0.value) }),
-      "histograms": histograms,
-      "checkpoints": marks,
-    ]
-    return JSONText.make(document)
+    snapshot().json(
+      checkpoints: checkpoints.withLock { $0 }.map { mark in
+        ["name": mark.name, "time": mark.time.seconds, "stats": Self.parse(mark.text)]
+      })
   }
 
   private static func parse(_ text: String) -> [String: Int] {
@@ -166,37 +184,24 @@ public final class Statistics: Sendable {
     }
     return result
   }
-
-  /// Percentiles come from HdrHistogram, fed with the lower bound of each bucket; buckets are a quarter of a
-  /// power of two wide, so a percentile is exact to 25 %.
-  private static func describe(_ samples: [Int]) -> [String: Any] {
-    var histogram = Histogram<UInt64>(
-      highestTrackableValue: 1 << 48, numberOfSignificantValueDigits: .two)
-    var buckets: [[Int]] = []
-    for (bucket, count) in samples.enumerated() where count > 0 {
-      let bound = CounterBlock.lowerBound(ofBucket: bucket)
-      buckets.append([bound, count])
-      histogram.record(min(UInt64(bound), 1 << 47), count: UInt64(count))
-    }
-    var result: [String: Any] = ["count": samples.reduce(0, +), "buckets": buckets]
-    if !buckets.isEmpty {
-      for percentile in [50.0, 90.0, 99.0, 99.9] {
-        let name = "p" + String(describing: percentile).replacing(".0", with: "")
-        result[name] = histogram.valueAtPercentile(percentile)
-      }
-    }
-    return result
-  }
 }
 
 /// JSON text in one style everywhere: sorted keys, indented, a newline at the end.
 public enum JSONText {
+  /// Writes a document on one line, without an end.
+  public static func line(_ document: Any) -> String {
+    make(document, [.sortedKeys, .withoutEscapingSlashes])
+  }
+
   /// Writes a document made of dictionaries, arrays, strings and numbers.
-  public static func make(_ document: [String: Any]) -> String {
+  public static func make(_ document: Any) -> String {
+    make(document, [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]) + "\n"
+  }
+
+  private static func make(_ document: Any, _ options: JSONSerialization.WritingOptions) -> String {
     do {
-      let data = try JSONSerialization.data(
-        withJSONObject: document, options: [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes])
-      return String(decoding: data, as: UTF8.self) + "\n"
+      let data = try JSONSerialization.data(withJSONObject: document, options: options)
+      return String(decoding: data, as: UTF8.self)
     } catch {
       preconditionFailure("a report holds something that JSON has no form for: \(error)")
     }

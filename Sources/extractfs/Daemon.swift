@@ -18,8 +18,11 @@ struct Daemon {
   let readyDescriptor: Int32?
 
   func run() throws {
-    let log = DaemonLog(readyDescriptor: readyDescriptor)
+    let log = DaemonLog(
+      readyDescriptor: readyDescriptor, options: plan.logOptions, mountpoint: plan.mountpoint.shown)
     do {
+      // A path of the caller's directory: before that is left.
+      try log.open()
       try serve(log)
     } catch let error as DaemonFailure {
       log.fail(error)
@@ -124,6 +127,7 @@ struct Daemon {
     configuration.allowedCPUs = processors
     configuration.log = log.recorder
     configuration.traceLine = { EventLine.add($0, to: &$1) }
+    configuration.debugLog = log.debugger
     configuration.report = [
       ("backend", options.backend.rawValue), ("direct", options.direct ? "on" : "off"),
       ("zeroing", options.zeroing ? "on" : "off"),
@@ -200,21 +204,36 @@ struct DaemonFailure: Error {
   }
 }
 
-/// Where the daemon's lines go: to standard error in the foreground; else to the waiting parent until the mount
-/// answers, and to syslog from then on.
+/// Where the daemon's lines go: to the log, and to a waiting parent until the mount answers.
 final class DaemonLog {
   private var parent: Int32?
-  private let logger: Logger
+  private let options: LogOptions
+  private let mountpoint: String
+  private var logger: Logger
 
-  init(readyDescriptor: Int32?) {
-    let isBackground = readyDescriptor != nil
-    logger = Logger(label: "extractfs") { _ in
-      LineLog(toSyslog: isBackground)
-    }
+  /// Makes a log that goes where it would without options, until it is opened.
+  init(readyDescriptor: Int32?, options: LogOptions, mountpoint: String) {
+    self.options = options
+    self.mountpoint = mountpoint
+    logger = Logger(label: "extractfs") { _ in SwiftLogNoOpLogHandler() }
     if let readyDescriptor {
       _ = fcntl(readyDescriptor, F_SETFD, FD_CLOEXEC)
       parent = readyDescriptor
     }
+  }
+
+  /// Opens what the options say.
+  /// - Throws: `DaemonFailure`.
+  func open() throws {
+    let isBackground = parent != nil
+    func use(_ sink: LogSink) {
+      logger = Logger(label: "extractfs") { [options, mountpoint] _ in
+        DaemonLogHandler(sink, options, mountpoint: mountpoint)
+      }
+    }
+    // What is wrong with the log itself must be said somewhere.
+    use(try LogSink(.auto, isBackground: isBackground))
+    use(try LogSink(options.target, isBackground: isBackground))
   }
 
   /// Something the user should know, now.
@@ -229,6 +248,11 @@ final class DaemonLog {
   /// The same for other threads.
   var recorder: @Sendable (String) -> Void {
     { [logger] message in logger.info("\(message)") }
+  }
+
+  /// Every request, for `-d`.
+  var debugger: @Sendable (String) -> Void {
+    { [logger] message in logger.debug("\(message)") }
   }
 
   /// The mount answers: lets the parent go.
@@ -253,30 +277,6 @@ final class DaemonLog {
   private func leaveParent() {
     if let parent { close(parent) }
     parent = nil
-  }
-}
-
-/// One line a message, `extractfs: text`.
-struct LineLog: LogHandler {
-  let toSyslog: Bool
-  var metadata: Logger.Metadata = [:]
-  var logLevel: Logger.Level = .info
-
-  init(toSyslog: Bool) { self.toSyslog = toSyslog }
-
-  subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-    get { metadata[key] }
-    set { metadata[key] = newValue }
-  }
-
-  func log(event: LogEvent) {
-    if toSyslog {
-      let priority =
-        event.level >= .error ? LOG_ERR : event.level >= .notice ? LOG_NOTICE : LOG_INFO
-      unsafe extractfs_syslog(priority | LOG_DAEMON, "extractfs: \(event.message)")
-    } else {
-      StreamWriter.log("extractfs: \(event.message)\n", to: STDERR_FILENO)
-    }
   }
 }
 

@@ -46,9 +46,9 @@ struct ExtractFS: ParsableCommand {
     version: version,
     subcommands: [
       MountCommand.self, UnmountCommand.self, MakeImageCommand.self, StatsCommand.self,
-      TraceCommand.self, PinsCommand.self, RecordCommand.self, ReportCommand.self,
-      VerifyCommand.self, PassThroughCommand.self, LabCommand.self, ConformanceCommand.self,
-      ExplainCommand.self, BenchCommand.self,
+      TopCommand.self, MetricsCommand.self, TraceCommand.self, PinsCommand.self,
+      RecordCommand.self, ReportCommand.self, VerifyCommand.self, PassThroughCommand.self,
+      LabCommand.self, ConformanceCommand.self, ExplainCommand.self, BenchCommand.self,
     ])
 }
 

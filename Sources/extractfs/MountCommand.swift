@@ -22,7 +22,7 @@ struct MountCommand: ParsableCommand {
   @Flag(name: .customShort("f"), help: "Stay in the foreground.")
   var foreground = false
 
-  @Flag(name: .customShort("d"), help: "Stay in the foreground and trace every request.")
+  @Flag(name: .customShort("d"), help: "Stay in the foreground and log every request.")
   var debug = false
 
   @Option(name: .customLong("ready-fd"), help: .private)
@@ -121,4 +121,11 @@ struct MountPlan {
   let mountpoint: SystemPath
   let options: MountOptions
   let isDebugging: Bool
+
+  /// With `-d` every request is logged, whatever the options say of levels.
+  var logOptions: LogOptions {
+    var log = options.log
+    if isDebugging { log.level = .debug }
+    return log
+  }
 }

@@ -4,6 +4,7 @@ import Block
 import DirectIO
 import FUSEServer
 import IOVector
+import Logging
 import Memory
 import Volumes
 
@@ -65,6 +66,7 @@ struct MountOptions {
   var seed: UInt64 = 1
   var isReadOnly = false
   var control = ControlDirectory.Visibility.hidden
+  var log = LogOptions()
   /// Options for libfuse, as it reads them.
   var fuse: [String] = []
   /// What the mount is to be called in the kernel's table, if not by the image's path.
@@ -84,6 +86,8 @@ struct MountOptions {
   mutating func apply(_ text: String) throws(OptionError) {
     for bytes in OptionList.split(ArgumentText.bytes(text)) where !bytes.isEmpty {
       let option = ArgumentText.text(bytes)
+      // For other readers of the option list, as mount(8) says: `x-systemd.automount` and the like.
+      if option.lowercased().hasPrefix("x-") { continue }
       let parts = option.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       try apply(name: String(parts[0]), value: parts.count > 1 ? String(parts[1]) : nil, option)
     }
@@ -122,7 +126,8 @@ struct MountOptions {
   private static let known: Set<String> = [
     "iter", "cleanup", "era", "segs", "misalign", "volume", "backend", "direct", "transport",
     "workers", "queue_depth", "max_io", "spin", "block_size", "zeroing", "seed", "control",
-    "max_segments", "max_segment_size", "virt_boundary", "alignment", "stable",
+    "max_segments", "max_segment_size", "virt_boundary", "alignment", "stable", "log",
+    "log_level", "log_format",
   ]
 
   private mutating func apply(name: String, value: String) throws(OptionError) {
@@ -170,6 +175,13 @@ struct MountOptions {
       control =
         ControlDirectory.Visibility(
           rawValue: try choice(name, value, ["hidden", "visible", "off"])) ?? .hidden
+    case "log": log.target = try LogOptions.target(value)
+    case "log_level":
+      let names = LogOptions.levels.map(\.rawValue)
+      log.level = Logger.Level(rawValue: try choice(name, value, names)) ?? .info
+    case "log_format":
+      let names = LogOptions.Format.allCases.map(\.rawValue)
+      log.format = LogOptions.Format(rawValue: try choice(name, value, names)) ?? .text
     default: preconditionFailure("option \(name) is known but not applied")
     }
   }
@@ -237,6 +249,9 @@ struct MountOptions {
       workers=N queue_depth=N max_io=BYTES spin=MICROSECONDS
                              sized from the machine
       control=hidden|visible|off   how DIR/.extractfs is met
+      log=auto|stderr|journal|syslog|PATH   where the daemon's lines go; auto:
+                             stderr with -f, else the journal or syslog
+      log_level=info|debug|notice|warning|error   log_format=text|json
       seed=N                 seed of every random choice (1)
       ro, allow_other, allow_root, default_permissions, nosuid, nodev,
       auto_unmount, fsname=…, subtype=…   as in every FUSE filesystem

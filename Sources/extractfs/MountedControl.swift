@@ -88,7 +88,7 @@ struct MountedControl {
 
 /// Writes all bytes to the parent's pipe.
 /// - Returns: 0 or an errno.
-private func copy(_ bytes: [UInt8], to output: Int32) -> Int32 {
+func copy(_ bytes: [UInt8], to output: Int32) -> Int32 {
   var rest = bytes[...]
   while !rest.isEmpty {
     let count = unsafe rest.withUnsafeBytes { unsafe write(output, $0.baseAddress, $0.count) }

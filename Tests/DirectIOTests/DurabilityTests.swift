@@ -111,6 +111,36 @@ struct DurabilityTests {
     fixture.start(0, request)
     #expect(fixture.finish(1)[0].latencyNanoseconds >= 5_000_000)
   }
+
+  @Test("has the time that it waited apart from that for which its pages were held")
+  func queueTime() throws {
+    let fixture = try fixture()
+    func sums() -> [Int] {
+      [Distribution.queueNanoseconds, .pinHoldNanoseconds].map { fixture.counters.total(of: $0) }
+    }
+    // Who starts at once has not waited, and has its pages from its arrival on.
+    var request = write(0..<4096)
+    request.arrivalNanoseconds = monotonicNanoseconds() - 5_000_000
+    fixture.start(0, request)
+    _ = fixture.finish(1)
+    #expect(sums()[0] == 0 && sums()[1] >= 5_000_000)
+    // Who has waited for the volume got its pages just now.
+    let before = sums()
+    request = write(4096..<8192)
+    request.arrivalNanoseconds = monotonicNanoseconds() - 3_600_000_000_000
+    request.beginning = .delayed
+    fixture.start(0, request)
+    _ = fixture.finish(1)
+    #expect(sums()[0] - before[0] >= 3_600_000_000_000)
+    #expect(sums()[1] - before[1] < 3_600_000_000_000)
+    // A request's later parts have waited in no queue.
+    let after = sums()
+    request.beginning = .continued
+    fixture.start(0, request)
+    _ = fixture.finish(1)
+    #expect(sums()[0] == after[0])
+    #expect(sums()[1] - after[1] < 3_600_000_000_000)
+  }
 }
 
 @Suite("What a bio says")

@@ -25,6 +25,8 @@ final class EngineFixture {
   let gate: WriteGate
   private(set) var engines: [DirectIOEngine] = []
   private let mail = Mail()
+  /// Gates of other files: requests do not keep theirs.
+  private var otherGates: [WriteGate] = []
 
   /// Requests that the gate let in, by engine.
   private final class Mail: @unchecked Sendable {
@@ -63,7 +65,11 @@ final class EngineFixture {
   }
 
   /// A gate of another file.
-  func anotherGate() -> WriteGate { WriteGate { [mail] in mail.letters.append($0) } }
+  func anotherGate() -> WriteGate {
+    let gate = WriteGate { [mail] in mail.letters.append($0) }
+    otherGates.append(gate)
+    return gate
+  }
 
   /// The slot that an engine uses for a request of its own count.
   func slot(engine: Int, _ request: Int) -> Slot { Slot(engine * Self.requests + request) }

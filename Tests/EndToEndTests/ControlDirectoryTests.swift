@@ -37,7 +37,7 @@ extension EndToEnd {
         let listed = try FileManager.default.contentsOfDirectory(atPath: mount.directory.path)
         #expect(!listed.contains(".extractfs"))
         let files = try FileManager.default.contentsOfDirectory(atPath: mount.controlFile("."))
-        for name in ["stats", "stats.json", "pins", "control", "config", "help"] {
+        for name in ["stats", "stats.json", "metrics", "pins", "control", "config", "help"] {
           #expect(files.contains(name))
         }
       }
@@ -47,7 +47,8 @@ extension EndToEnd {
     func modes() throws {
       try withMount(imageSizeBytes: 1 << 20) { mount in
         let promised = [
-          "stats": 0o444, "stats.json": 0o444, "pins": 0o444, "config": 0o444, "help": 0o444,
+          "stats": 0o444, "stats.json": 0o444, "metrics": 0o444, "pins": 0o444, "config": 0o444,
+          "help": 0o444,
           "control": 0o600,
         ]
         for (name, mode) in promised {

@@ -163,12 +163,34 @@ struct AddressSpaceTests {
 
 @Suite("A distribution's buckets")
 struct BucketTests {
-  @Test("Every value lies at or above its bucket's bound and below the next")
+  @Test("Every value lies at or below its bucket's bound and above the one before")
   func bounds() {
-    for value in [0, 1, 3, 4, 5, 7, 8, 511, 512, 4096, 1 << 20, (1 << 40) + 12345] {
+    for value in [1, 2, 3, 4, 5, 6, 7, 8, 9, 511, 512, 513, 4096, 1 << 20, (1 << 40) + 12345] {
       let bucket = CounterBlock.bucket(of: value)
-      #expect(CounterBlock.lowerBound(ofBucket: bucket) <= value)
-      #expect(CounterBlock.lowerBound(ofBucket: bucket + 1) > value)
+      #expect(CounterBlock.upperBound(ofBucket: bucket) >= value)
+      if bucket > 0 { #expect(CounterBlock.upperBound(ofBucket: bucket - 1) < value) }
+    }
+    #expect(CounterBlock.bucket(of: 0) == 0)
+  }
+
+  @Test("A power of two from 1 to 2^40 is its bucket's bound", arguments: 0...40)
+  func powers(exponent: Int) {
+    let value = 1 << exponent
+    #expect(CounterBlock.upperBound(ofBucket: CounterBlock.bucket(of: value)) == value)
+  }
+
+  @Test("A distribution keeps its values' number and sum, apart from the others'")
+  func sums() {
+    let counters = CounterSet(count: 2)
+    for distribution in Distribution.allCases {
+      counters.blocks[0].record(10 + distribution.rawValue, in: distribution)
+      counters.blocks[1].record(4096, in: distribution)
+    }
+    for distribution in Distribution.allCases {
+      let samples = counters.samples(of: distribution)
+      #expect(samples.reduce(0, +) == 2)
+      #expect(samples[CounterBlock.bucket(of: 4096)] == 1)
+      #expect(counters.total(of: distribution) == 4106 + distribution.rawValue)
     }
   }
 }

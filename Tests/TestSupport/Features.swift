@@ -28,6 +28,16 @@ public enum Feature: String, CaseIterable, Sendable {
   case compiler = "a C compiler (cc)"
   /// What shows the code of an executable.
   case disassembler = "binutils' objdump"
+  /// The reference parser of OpenMetrics, for Debian's own Python.
+  case metricsParser = "python3-prometheus-client"
+  /// A terminal that a script can type into and look at.
+  case tmux
+  /// Readers of manual pages.
+  case mandoc = "mandoc and man"
+  /// Shells that completions are for.
+  case shells = "bash, zsh and fish"
+  /// What checks units.
+  case systemdAnalyze = "systemd-analyze"
   /// Kernel counters of pinned pages, which root may refresh.
   case pinCounters = "nr_foll_pin_acquired in /proc/vmstat"
 
@@ -46,6 +56,13 @@ public enum Feature: String, CaseIterable, Sendable {
     case .root: geteuid() == 0
     case .compiler: Self.inPath("cc")
     case .disassembler: Self.inPath("objdump")
+    case .metricsParser:
+      (try? run(["/usr/bin/python3", "-c", "import prometheus_client.openmetrics.parser"]))?
+        .exitCode == 0
+    case .mandoc: Self.inPath("mandoc") && Self.inPath("man")
+    case .shells: ["bash", "zsh", "fish"].allSatisfy(Self.inPath)
+    case .systemdAnalyze: Self.inPath("systemd-analyze")
+    case .tmux: Self.inPath("tmux")
     case .memoryFilesystem: Self.typeOfFilesystem(memoryDirectory) == "tmpfs"
     case .fuseRing: Self.fuseRingState == .on
     case .pinCounters:
@@ -77,7 +94,14 @@ public enum Feature: String, CaseIterable, Sendable {
   }()
 
   /// Whether every machine where nothing may be skipped has it.
-  public var isExpected: Bool { self != .fuseRing || Self.fuseRingState != .unknown }
+  public var isExpected: Bool {
+    switch self {
+    case .fuseRing: Self.fuseRingState != .unknown
+    // Where systemd does not run, nothing installs it.
+    case .systemdAnalyze: false
+    default: true
+    }
+  }
 
   /// Whether the kernel pins the pages of a program that does direct I/O on a FUSE mount.
   ///

@@ -66,7 +66,8 @@ let package = Package(
     .executableTarget(
       name: "extractfs",
       dependencies: [
-        "CoreBench", "Labs", "Top", "Trace", "Reports", "FUSEServer", "Volumes", "Devices", "DirectIO",
+        "CoreBench", "Labs", "Top", "Trace", "Reports", "FUSEServer", "Volumes", "Devices",
+        "DirectIO",
         "DirectCall", "Conformance", "Block", "IOVector", "Memory", "CEvent", "CSystem",
         "CPassThrough",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),

@@ -71,7 +71,9 @@ public enum KindCounter: Int, CaseIterable, Sendable {
 }
 
 /// Iterator kinds that have counters of their own, in the order of `IOVIter.Kind`.
-public let countedKindNames = ["ubuf", "iovec", "kvec", "bvec", "xarray", "pipe", "discard", "folioq"]
+public let countedKindNames = [
+  "ubuf", "iovec", "kvec", "bvec", "xarray", "pipe", "discard", "folioq",
+]
 
 /// Quantities whose distribution is kept.
 public enum Distribution: Int, CaseIterable, Sendable {

@@ -43,7 +43,7 @@ struct LiveAnswer {
     let size = Self.pageCount * pageSize
     guard
       let memory = unsafe mmap(
-        nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0),
+        nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
       unsafe memory != MAP_FAILED
     else { throw DeviceError("no memory: \(describe(errno))") }
     unsafe self.memory = unsafe memory

@@ -94,8 +94,10 @@ extension Bio {
       let left = addPageByPage(bytes &- cut, from: offset, limits: limits, context)
       iterator.revert(by: left)
       if left > 0 { throw .invalidArgument }
-    } else {
+    } else if context.era.rules.contains(.mergesPieces) {
       addRuns(bytes &- cut, from: offset, context)
+    } else {
+      addFolioParts(bytes &- cut, from: offset, context)
     }
     if bytes == cut { throw .badAddress }
   }
@@ -122,6 +124,41 @@ extension Bio {
       }
       left &-= length
       skip = 0
+    }
+  }
+
+  /// Adds a segment for each folio's part of a run: nothing is merged, and every page keeps its pin.
+  ///
+  /// Pages beyond the bytes wanted are released.
+  ///
+  /// Kernel: `iov_iter_extract_bvecs()` and `get_contig_folio_len()`, lib/iov_iter.c, v7.3.
+  private mutating func addFolioParts(
+    _ byteCount: Int, from offset: Int, _ context: MemoryContext
+  ) {
+    let pages = context.pages
+    var left = byteCount
+    var skip = offset
+    for index in 0..<scratchRunCount {
+      let run = scratchRun(index)
+      var used = 0
+      while used < run.count && left > 0 {
+        let first = run.first.advanced(by: used)
+        var count = 1
+        if pages.contains(first) && pages.isCompound(first) {
+          let folioEnd = pages.head(of: first).number + (1 << pages.order(of: first))
+          count = min(run.count &- used, folioEnd &- first.number)
+        }
+        let length = min(count &* pageSize &- skip, left)
+        appendVector(BioVec(page: first, offset: UInt32(skip), length: UInt32(length)))
+        let touched = Memory.pageCount(covering: skip &+ length)
+        noteAddition(.newVector, pageCount: touched, context)
+        used &+= touched
+        left &-= length
+        skip = 0
+      }
+      context.release(
+        PageRun(first: run.first.advanced(by: used), count: run.count &- used),
+        mode: flags.cleanupMode)
     }
   }
 

@@ -12,6 +12,7 @@
 #include <spawn.h>
 #include <sys/prctl.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/pidfd.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -53,6 +54,19 @@ static const int EXTRACTFS_SEEK_DATA = 3;
 static const int EXTRACTFS_SEEK_HOLE = 4;
 /* statx(2): newer than Debian 12's first headers. */
 static const unsigned int EXTRACTFS_STATX_DIOALIGN = 0x2000;
+
+/* FS_IOC_FIEMAP by ioctl(2), which is variadic: where a file's extents end, in bytes, at most 256 of them. Returns how
+   many, or -1. */
+static inline int extractfs_extent_ends(int descriptor, unsigned long long ends[256]) {
+  union {
+    struct fiemap map;
+    char room[sizeof(struct fiemap) + 256 * sizeof(struct fiemap_extent)];
+  } all = {.map = {.fm_length = ~0ULL, .fm_extent_count = 256}};
+  if (ioctl(descriptor, FS_IOC_FIEMAP, &all.map) != 0) return -1;
+  for (unsigned i = 0; i < all.map.fm_mapped_extents; i++)
+    ends[i] = all.map.fm_extents[i].fe_logical + all.map.fm_extents[i].fe_length;
+  return (int)all.map.fm_mapped_extents;
+}
 
 /* syslog(3) is variadic. */
 static inline void extractfs_syslog(int priority, const char *text) {

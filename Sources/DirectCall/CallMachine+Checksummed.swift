@@ -98,7 +98,9 @@ extension CallMachine {
       let most = Self.mostReadaheadPages
       pages = size <= most / 32 ? size * 4 : size <= most / 4 ? size * 2 : most
     }
+    if cachedFilePages.isSuperset(of: first..<(start + count - 1) >> pageShift + 1) { return }
     let end = min((first + pages) * pageSize, call.fileBytes)
+    cachedFilePages.formUnion(first..<(end + pageSize - 1) >> pageShift)
     submitCached(first * pageSize..<end, isWrite: false)
   }
 

@@ -51,7 +51,8 @@ extension CallMachine {
     if call.isWrite {
       switch state {
       case .written where position < size:
-        return Mapping(kind: .mapped, byteCount: min(count, size - position))
+        return Mapping(
+          kind: .mapped, byteCount: mappedBytes(at: position, min(count, size - position)))
       case .unwritten where position < size:
         return Mapping(kind: .unwritten, byteCount: min(count, size - position))
       default:
@@ -63,7 +64,13 @@ extension CallMachine {
     if position >= size || state != .written {
       return Mapping(kind: .hole, byteCount: position >= size ? count : min(count, size - position))
     }
-    return Mapping(kind: .mapped, byteCount: min(count, size - position))
+    return Mapping(kind: .mapped, byteCount: mappedBytes(at: position, min(count, size - position)))
+  }
+
+  /// How far a written file's extent reaches.
+  private func mappedBytes(at position: Int, _ count: Int) -> Int {
+    guard let end = call.extentEnds.first(where: { $0 > position }) else { return count }
+    return min(count, end - position)
   }
 
   /// How many bytes one allocation for a write gives: where the allocator rounds to aligned chunks, no extent crosses

@@ -11,6 +11,8 @@ struct CallMachine {
   var record = CallRecord(offset: 0, left: 0)
   /// Where the next call's position is.
   var position = 0
+  /// Pages of the file that the page cache has, from earlier calls as well.
+  var cachedFilePages: Set<Int> = []
   /// Whether page faults are forbidden, so that a filesystem may hold its locks.
   var isFaultFree = false
   /// The bio of a failed try whose memory the next one gets.

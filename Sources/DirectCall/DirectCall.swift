@@ -75,6 +75,8 @@ public struct DirectCall: Sendable {
   public var bugs: ModelBugs = []
   /// Bytes in a file that is not empty.
   public var fileBytes = 2 << 20
+  /// Where extents of a written file end, in bytes and in order; one extent if empty.
+  public var extentEnds: [Int] = []
   /// Bytes in one request to a FUSE server.
   public var serverBytes = 1 << 20
   /// Bytes in the FUSE server's file.

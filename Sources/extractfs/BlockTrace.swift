@@ -24,12 +24,14 @@ final class BlockTrace {
   /// - Parameter device: the device's number.
   /// - Throws: text for the user.
   init(device: (major: Int, minor: Int)) throws(DeviceError) {
-    root = try Self.mountPoint()
+    let (root, isOurs) = try Self.mountPoint()
+    self.root = root
     instance = "\(root)/instances/extractfs-\(getpid())"
     guard unsafe mkdir(instance, 0o700) == 0 else {
       throw DeviceError("\(instance): \(describe(errno))")
     }
-    guard let (helper, lifeline) = Self.startHelper(instance) else {
+    guard let (helper, lifeline) = Self.startHelper(instance, unmounting: isOurs ? root : nil)
+    else {
       _ = unsafe rmdir(instance)
       throw DeviceError("no helper could be started to clear the trace away")
     }
@@ -70,16 +72,24 @@ final class BlockTrace {
     }
   }
 
-  /// Where the tracer's files are.
-  private static func mountPoint() throws(DeviceError) -> String {
+  /// Where the tracer's files are; if nowhere, they are mounted for as long as this runs.
+  private static func mountPoint() throws(DeviceError) -> (path: String, isOurs: Bool) {
     let table = contents(of: SystemPath("/proc/self/mounts")).map {
       String(decoding: $0, as: UTF8.self)
     }
     for line in (table ?? "").split(separator: "\n") {
       let fields = line.split(separator: " ")
-      if fields.count > 2, fields[2] == "tracefs" { return String(fields[1]) }
+      if fields.count > 2, fields[2] == "tracefs" { return (String(fields[1]), false) }
     }
-    throw DeviceError("no tracefs is mounted: mount -t tracefs none /sys/kernel/tracing")
+    let path = "/tmp/extractfs-trace-\(getpid())"
+    let words = ["mount", "-t", "tracefs", "none", path].map { Array($0.utf8) }
+    guard unsafe mkdir(path, 0o700) == 0,
+      case .ended(code: 0, _) = ChildProcess.spawn(words)?.await(until: Deadline(seconds: 10))
+    else {
+      _ = unsafe rmdir(path)
+      throw DeviceError("no tracefs is mounted, and it cannot be: \(path)")
+    }
+    return (path, true)
   }
 
   private static func write(_ text: String, to path: String) -> Bool {
@@ -92,12 +102,16 @@ final class BlockTrace {
   }
 
   /// Starts a shell that reads a pipe until its end, and then takes the instance away.
-  private static func startHelper(_ instance: String) -> (pid_t, Int32)? {
+  private static func startHelper(
+    _ instance: String, unmounting root: String?
+  ) -> (pid_t, Int32)? {
     var pipe: [Int32] = [0, 0]
     guard unsafe pipe2(&pipe, O_CLOEXEC) == 0 else { return nil }
     let script =
-      "trap '' INT TERM HUP; cat >/dev/null; echo 0 >\"$0/tracing_on\"; rmdir \"$0\""
-    var start = ProgramStart(["/bin/sh", "-c", script, instance].map { Array($0.utf8) })
+      "trap '' INT TERM HUP; cat >/dev/null; echo 0 >\"$0/tracing_on\"; rmdir \"$0\"; "
+      + "if [ -n \"$1\" ]; then umount \"$1\"; rmdir \"$1\"; fi"
+    var start = ProgramStart(
+      ["/bin/sh", "-c", script, instance, root ?? ""].map { Array($0.utf8) })
     start.send(STDIN_FILENO, to: pipe[0])
     start.send(STDOUT_FILENO, to: nil)
     start.send(STDERR_FILENO, to: nil)

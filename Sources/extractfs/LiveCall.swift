@@ -30,15 +30,20 @@ struct LiveAnswer {
   private let memory: UnsafeMutableRawPointer
   private let descriptor: Int32
   private let trace: BlockTrace
+  /// Where the file's extents end; empty for a device.
+  private let extentEnds: [Int]
 
   /// Opens a file or device.
   init(path: String, device: (major: Int, minor: Int)) throws(DeviceError) {
     descriptor = unsafe open(path, O_RDWR | EXTRACTFS_O_DIRECT | O_CLOEXEC)
     guard descriptor >= 0 else { throw DeviceError("\(path): \(describe(errno))") }
+    var ends = [UInt64](repeating: 0, count: 256)
+    let found = unsafe extractfs_extent_ends(descriptor, &ends)
+    extentEnds = found < 0 ? [] : ends[..<Int(found)].map(Int.init)
     let size = Self.pageCount * pageSize
     guard
       let memory = unsafe mmap(
-        nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0),
+        nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
       unsafe memory != MAP_FAILED
     else { throw DeviceError("no memory: \(describe(errno))") }
     unsafe self.memory = unsafe memory
@@ -122,6 +127,7 @@ struct LiveAnswer {
       segments: parts.map { IOVec(base: address + UInt64($0.offset), length: $0.byteCount) },
       era: era)
     call.fileBytes = question.fileBytes
+    call.extentEnds = extentEnds
     return CallAnswer(
       era: era, record: call.run(in: pages, followUps: 0)[0], target: question.target)
   }

@@ -62,8 +62,11 @@ public struct DistributionFigures: Sendable, Equatable {
   /// Percentiles are HdrHistogram's, fed with the upper bound of each bucket. Buckets are a quarter of a power of two
   /// wide, so a percentile is at most 25 % above the value that it stands for, and exact for powers of two.
   var json: String {
+    // As long as need be: it is walked for each percentile.
+    let last = samples.lastIndex { $0 > 0 } ?? 0
+    let greatest = UInt64(min(CounterBlock.upperBound(ofBucket: last), 1 << 48))
     var histogram = Histogram<UInt64>(
-      highestTrackableValue: 1 << 49, numberOfSignificantValueDigits: .one)
+      highestTrackableValue: 2 * greatest, numberOfSignificantValueDigits: .one)
     var buckets: [String] = []
     for (bucket, count) in samples.enumerated() where count > 0 {
       let bound = CounterBlock.upperBound(ofBucket: bucket)

@@ -182,9 +182,10 @@ extension EndToEnd {
 
     /// The least of many: others are busy on this machine.
     @Test(
-      "are read within a millisecond after a million requests", .needs(.fuse, .fio),
-      arguments: ["stats", "stats.json", "metrics"])
-    func speed(file: String) throws {
+      "are read within a millisecond after a million requests, with histograms within two",
+      .needs(.fuse, .fio),
+      arguments: [("stats", 1), ("stats.json", 2), ("metrics", 2)])
+    func speed(file: String, limitMilliseconds: Int) throws {
       try withMount(options: "backend=null", imageSizeBytes: 64 << 20) { mount in
         try run(
           [
@@ -205,7 +206,7 @@ extension EndToEnd {
           }
           least = min(least, time)
         }
-        #expect(least < .milliseconds(1))
+        #expect(least < .milliseconds(limitMilliseconds))
       }
     }
   }

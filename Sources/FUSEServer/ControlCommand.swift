@@ -30,6 +30,8 @@ enum ControlCommand {
     var cleanup: CleanupPolicy?
     var era: Era?
     var bugs: ModelBugs?
+    var watchesBuffers: Bool?
+    var holdMilliseconds: Int?
   }
 
   case resetStatistics
@@ -86,9 +88,11 @@ enum ControlCommand {
         case "cleanup": change.cleanup = try ShapeOption.cleanup(parts[1])
         case "era": change.era = try ShapeOption.era(parts[1])
         case "bug": change.bugs = try ShapeOption.bugs(parts[1])
+        case "watch": change.watchesBuffers = try ShapeOption.watch(parts[1])
+        case "hold": change.holdMilliseconds = try ShapeOption.hold(parts[1])
         default:
           throw ShapeOptionError(
-            message: "unknown key \(parts[0]); set knows iter, cleanup, era, bug")
+            message: "unknown key \(parts[0]); set knows iter, cleanup, era, bug, watch, hold")
         }
       } catch {
         throw .invalid(error.message)
@@ -113,6 +117,11 @@ enum ControlCommand {
     set bug=NAME          a bug of the model, to see the ledger      set bug=none
                           name it: release-one-short, double-release,
                           ref-instead-of-pin, merge-keeps-pin; none
+    set watch=buffers     look whether programs change their buffers   set watch=buffers
+                          while direct writes from them are under way
+                          (`unstable` names them); off
+    set hold=MS           keep direct writes in flight so much longer  set hold=20
+                          while buffers are watched
     flush                 makes what was written durable             flush
     freeze                holds new writes, waits for those under    freeze
                           way, flushes
@@ -161,6 +170,21 @@ public enum ShapeOption {
   public static func era(_ text: String) throws(ShapeOptionError) -> Era {
     if let era = Era(rawValue: text) { return era }
     throw ShapeOptionError(message: "era=\(text): use one of v8, get, merged")
+  }
+
+  /// Whether clients' buffers are looked at.
+  public static func watch(_ text: String) throws(ShapeOptionError) -> Bool {
+    if text == "buffers" { return true }
+    if text == "off" { return false }
+    throw ShapeOptionError(message: "watch=\(text): use one of off, buffers")
+  }
+
+  /// For how many milliseconds longer a direct write is kept in flight.
+  public static func hold(_ text: String) throws(ShapeOptionError) -> Int {
+    if let number = Int(text), (0...BufferWatch.longestHold).contains(number) { return number }
+    throw ShapeOptionError(
+      message: "hold=\(text): must be a number of milliseconds from 0 to \(BufferWatch.longestHold)"
+    )
   }
 
   /// Bugs that a mount can be given, by name: those of extraction, bios and release.

@@ -17,6 +17,7 @@ extension Server {
       },
       ControlFile(name: "stats.json", permissions: 0o444) { [unowned self] in statistics.json() },
       ControlFile(name: "pins", permissions: 0o444) { [unowned self] in pinsText() },
+      ControlFile(name: "unstable", permissions: 0o400) { [unowned self] in bufferWatch.text },
       ControlFile(name: "trace", permissions: 0o400, render: { "" }, stream: .text),
       ControlFile(name: "trace_raw", permissions: 0o400, render: { "" }, stream: .records),
       ControlFile(
@@ -43,6 +44,7 @@ extension Server {
     var settings: [(name: String, value: String)] = [
       ("iter", shape.kind.name), ("cleanup", shape.cleanup.rawValue), ("era", shape.era.rawValue),
       ("bug", shape.bugs.isEmpty ? "none" : shape.bugs.names.joined(separator: ",")),
+      ("watch", bufferWatch.isOn ? "buffers" : "off"), ("hold", "\(bufferWatch.holdMilliseconds)"),
       ("segs", "\(shape.segments)"), ("misalign", "\(shape.misalignment)"),
       ("volume", volume.kindName), ("device", device.name),
       ("block_size", "\(device.limits.logicalBlockSize)"),
@@ -152,7 +154,9 @@ extension Server {
     if let era = changes.era { new.era = era }
     if let bugs = changes.bugs { new.bugs = bugs }
     shape.current = new
+    bufferWatch.set(isOn: changes.watchesBuffers, holdMilliseconds: changes.holdMilliseconds)
     var reply = "ok iter=\(new.kind.name) cleanup=\(new.cleanup.rawValue) era=\(new.era.rawValue)"
+    if bufferWatch.isOn { reply += " watch=buffers hold=\(bufferWatch.holdMilliseconds)" }
     if !new.bugs.isEmpty {
       reply += " bug=\(new.bugs.names.joined(separator: ",")) seed=\(configuration.seed)"
     }

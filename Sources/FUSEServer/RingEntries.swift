@@ -6,6 +6,7 @@ import DirectIO
 import Glibc
 import Memory
 import Synchronization
+import Volumes
 
 /// The parts of FUSE's protocol that only its io_uring transport has.
 enum RingProtocol {
@@ -109,6 +110,11 @@ enum RingProtocol {
   @unsafe func header(_ slot: Slot) -> UnsafeMutableRawPointer {
     precondition(slot.number < queues.count)
     return unsafe headers + slot.number * Self.headerStride
+  }
+
+  /// Whether a slot's request is on a control file.
+  func isOfControl(_ slot: Slot) -> Bool {
+    ControlDirectory.owns(unsafe header(slot).load(fromByteOffset: 16, as: UInt64.self))
   }
 
   /// How many bytes a READ or WRITE moves; 0 for anything else.

@@ -94,11 +94,21 @@ extension Server {
     }
   }
 
-  /// FUSE_POLL: a stream is ready when there are events, everything else always.
+  /// FUSE_POLL: a stream is ready when there are events.
+  ///
+  /// For any other file the answer is ENOSYS, after which the kernel asks no more, for no file of the mount, and takes
+  /// all for ready: io_uring polls a file before each read and write, and one request more for each would halve its
+  /// speed. Only while somebody polls a stream, others are told that they are ready, at that price.
+  ///
+  /// Kernel: `fuse_file_poll()`, fs/fuse/file.c, and `io_file_supports_nowait()`, io_uring/rw.c, v6.18.
   func poll(_ inode: UInt64, file handle: UInt64, waiter: OpaquePointer?, _ request: fuse_req_t) {
     let waiter = unsafe waiter.map { unsafe TraceStreams.PollHandle($0) }
     if ControlDirectory.owns(inode) && handle != 0 {
       unsafe fuse_reply_poll(request, streams.poll(handle, handle: waiter))
+      return
+    }
+    if !streams.arePolled {
+      unsafe fuse_reply_err(request, ENOSYS)
       return
     }
     unsafe fuse_reply_poll(request, UInt32(POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM))

@@ -13,7 +13,7 @@ public enum Counter: Int, CaseIterable, Sendable {
   case deviceReads, deviceWrites, deviceBytesRead, deviceBytesWritten
   case passthroughRequests, passthroughMappedBytes, passthroughCopiedBytes
   case fixedBufferPages
-  case traceDropped
+  case traceDropped, unstableBuffers, buffersWatched, buffersNotWatched
 
   /// The name users meet in `stats`.
   public var name: String {
@@ -49,6 +49,9 @@ public enum Counter: Int, CaseIterable, Sendable {
     case .passthroughRequests: "passthrough_requests"
     case .fixedBufferPages: "fixed_buffer_pages"
     case .traceDropped: "trace_dropped"
+    case .unstableBuffers: "unstable_buffers"
+    case .buffersWatched: "buffers_watched"
+    case .buffersNotWatched: "buffers_not_watched"
     case .passthroughMappedBytes: "passthrough_mapped_bytes"
     case .passthroughCopiedBytes: "passthrough_copied_bytes"
     }

@@ -64,6 +64,10 @@ struct MountOptions {
   var virtBoundaryBytes = 0
   var seed: UInt64 = 1
   var isReadOnly = false
+  /// Whether clients' buffers are looked at again before direct writes are answered, and for how many milliseconds longer
+  /// these are kept in flight.
+  var watchesBuffers = false
+  var holdMilliseconds = 0
   var control = ControlDirectory.Visibility.hidden
   /// Options for libfuse, as it reads them.
   var fuse: [String] = []
@@ -122,12 +126,13 @@ struct MountOptions {
   private static let known: Set<String> = [
     "iter", "cleanup", "era", "segs", "misalign", "volume", "backend", "direct", "transport",
     "workers", "queue_depth", "max_io", "spin", "block_size", "zeroing", "seed", "control",
-    "max_segments", "max_segment_size", "virt_boundary",
+    "max_segments", "max_segment_size", "virt_boundary", "watch", "hold",
   ]
 
   private mutating func apply(name: String, value: String) throws(OptionError) {
     switch name {
-    case "iter", "cleanup", "era", "segs", "misalign": try applyShape(name, value)
+    case "iter", "cleanup", "era", "segs", "misalign", "watch", "hold":
+      try applyShape(name, value)
     case "volume":
       let all = VolumeKind.allCases.map(\.rawValue)
       volume = VolumeKind(rawValue: try choice(name, value, all, later: ["ext4"])) ?? .auto
@@ -179,6 +184,8 @@ struct MountOptions {
       case "iter": shape.kind = try ShapeOption.kind(value)
       case "cleanup": shape.cleanup = try ShapeOption.cleanup(value)
       case "era": shape.era = try ShapeOption.era(value)
+      case "watch": watchesBuffers = try ShapeOption.watch(value)
+      case "hold": holdMilliseconds = try ShapeOption.hold(value)
       default: break
       }
     } catch {
@@ -218,6 +225,9 @@ struct MountOptions {
       cleanup=auto|pin|get|none   how pages are held; auto asks the iterator
       era=v8|get|merged      whose rules: the series, before it, Linux 6.5
       segs=N misalign=BYTES  cut each buffer, shift it (1, 0)
+      watch=off|buffers hold=MS   look whether a program changes its buffer
+                             while a direct write from it is under way; keep
+                             such writes in flight so much longer (0)
       volume=auto|raw|scatter   raw: the image is one file, DIR/disk
                              scatter: a tree with names in memory and data in
                              scattered extents of a new image; gone at unmount

@@ -97,6 +97,13 @@ static inline int extractfs_fiemap(int descriptor, void *map) {
   return ioctl(descriptor, FS_IOC_FIEMAP, map);
 }
 
+/* process_vm_readv(2), which is behind _GNU_SOURCE: one range of another program's memory. */
+static inline ssize_t extractfs_read_process(
+    pid_t process, unsigned long address, void *bytes, size_t count) {
+  struct iovec here = {bytes, count}, there = {(void *)address, count};
+  return syscall(SYS_process_vm_readv, process, &here, 1ul, &there, 1ul, 0ul);
+}
+
 /* splice(2), which is behind _GNU_SOURCE: from a stream into a pipe. */
 ssize_t splice(int from, loff_t *from_offset, int to, loff_t *to_offset, size_t count, unsigned flags);
 static inline ssize_t extractfs_splice(int from, int to, size_t count) {

@@ -32,6 +32,8 @@ enum ControlCommand {
     var alignment: AlignmentPolicy?
     var needsStablePages: Bool?
     var bugs: ModelBugs?
+    var watchesBuffers: Bool?
+    var holdMilliseconds: Int?
   }
 
   case resetStatistics
@@ -90,10 +92,12 @@ enum ControlCommand {
         case "alignment": change.alignment = try ShapeOption.alignment(parts[1])
         case "stable": change.needsStablePages = try ShapeOption.stable(parts[1])
         case "bug": change.bugs = try ShapeOption.bugs(parts[1])
+        case "watch": change.watchesBuffers = try ShapeOption.watch(parts[1])
+        case "hold": change.holdMilliseconds = try ShapeOption.hold(parts[1])
         default:
           throw ShapeOptionError(
-            message: "unknown key \(parts[0]); set knows iter, cleanup, era, alignment, stable, bug"
-          )
+            message: "unknown key \(parts[0]); set knows iter, cleanup, era, alignment, stable, bug, "
+              + "watch, hold")
         }
       } catch {
         throw .invalid(error.message)
@@ -122,6 +126,11 @@ enum ControlCommand {
     set bug=NAME          a bug of the model, to see the ledger      set bug=none
                           name it: release-one-short, double-release,
                           ref-instead-of-pin, merge-keeps-pin; none
+    set watch=buffers     look whether programs change their buffers   set watch=buffers
+                          while direct writes from them are under way
+                          (`unstable` names them); off
+    set hold=MS           keep direct writes in flight so much longer  set hold=20
+                          while buffers are watched
     flush                 makes what was written durable             flush
     freeze                holds new writes, waits for those under    freeze
                           way, flushes
@@ -183,6 +192,21 @@ public enum ShapeOption {
   public static func stable(_ text: String) throws(ShapeOptionError) -> Bool {
     if text == "on" || text == "off" { return text == "on" }
     throw ShapeOptionError(message: "stable=\(text): use one of off, on")
+  }
+
+  /// Whether clients' buffers are looked at.
+  public static func watch(_ text: String) throws(ShapeOptionError) -> Bool {
+    if text == "buffers" { return true }
+    if text == "off" { return false }
+    throw ShapeOptionError(message: "watch=\(text): use one of off, buffers")
+  }
+
+  /// For how many milliseconds longer a direct write is kept in flight.
+  public static func hold(_ text: String) throws(ShapeOptionError) -> Int {
+    if let number = Int(text), (0...BufferWatch.longestHold).contains(number) { return number }
+    throw ShapeOptionError(
+      message: "hold=\(text): must be a number of milliseconds from 0 to \(BufferWatch.longestHold)"
+    )
   }
 
   /// Bugs that a mount can be given, by name: those of extraction, bios and release.

@@ -20,6 +20,7 @@ extension Server {
         OpenMetricsText.make(statistics.snapshot(), about: metricsAbout())
       },
       ControlFile(name: "pins", permissions: 0o444) { [unowned self] in pinsText() },
+      ControlFile(name: "unstable", permissions: 0o400) { [unowned self] in bufferWatch.text },
       ControlFile(name: "trace", permissions: 0o400, render: { "" }, stream: .text),
       ControlFile(name: "trace_raw", permissions: 0o400, render: { "" }, stream: .records),
       ControlFile(
@@ -55,6 +56,7 @@ extension Server {
       ("iter", shape.kind.name), ("cleanup", shape.cleanup.rawValue), ("era", shape.era.rawValue),
       ("bug", shape.bugs.isEmpty ? "none" : shape.bugs.names.joined(separator: ",")),
       ("alignment", shape.alignment.rawValue), ("stable", shape.needsStablePages ? "on" : "off"),
+      ("watch", bufferWatch.isOn ? "buffers" : "off"), ("hold", "\(bufferWatch.holdMilliseconds)"),
       ("segs", "\(shape.segments)"), ("misalign", "\(shape.misalignment)"),
       ("volume", volume.kindName), ("device", device.name),
       ("block_size", "\(device.limits.logicalBlockSize)"),
@@ -166,7 +168,9 @@ extension Server {
     if let needsStablePages = changes.needsStablePages { new.needsStablePages = needsStablePages }
     if let bugs = changes.bugs { new.bugs = bugs }
     shape.current = new
+    bufferWatch.set(isOn: changes.watchesBuffers, holdMilliseconds: changes.holdMilliseconds)
     var reply = "ok iter=\(new.kind.name) cleanup=\(new.cleanup.rawValue) era=\(new.era.rawValue)"
+    if bufferWatch.isOn { reply += " watch=buffers hold=\(bufferWatch.holdMilliseconds)" }
     if !new.bugs.isEmpty {
       reply += " bug=\(new.bugs.names.joined(separator: ",")) seed=\(configuration.seed)"
     }

@@ -101,7 +101,9 @@ extension ProtocolTable {
         by: "passThrough", "block requests where the volume allows them; anything else is ENOTTY")),
     .init(
       "FUSE_POLL", 40,
-      .heeded(by: "poll", "a stream is ready when there are events; any other file always")),
+      .heeded(
+        by: "poll",
+        "a stream is ready when there are events; any other file gets ENOSYS and is always ready")),
     .init("FUSE_BMAP", 37, .declined("ENOSYS; sent for block mounts only")),
     .init("FUSE_GETLK", 31, .declined("not agreed on: the kernel keeps locks by itself")),
     .init("FUSE_SETLK", 32, .declined("not agreed on: the kernel keeps locks by itself")),

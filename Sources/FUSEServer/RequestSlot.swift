@@ -39,6 +39,8 @@ enum SlotJob: UInt8 {
   /// Bytes of it that are through, and those of the part under way.
   var doneBytes = 0
   var roundBytes = 0
+  /// Whether the write was kept in flight on purpose already.
+  var wasHeld = false
   /// Whether what is under way is the last that can be moved, though more was asked for.
   var endsShort = false
   /// The libfuse request that is answered when the job is through.

@@ -6,6 +6,7 @@ import DirectIO
 import Glibc
 import Memory
 import Synchronization
+import Volumes
 
 /// The parts of FUSE's protocol that only its io_uring transport has.
 enum RingProtocol {
@@ -96,6 +97,11 @@ final class RingEntries: Sendable {
   /// A slot's headers.
   func header(_ slot: Slot) -> MemoryWindow {
     unsafe headers.window(on: slot.number)[0..<RingProtocol.headerBytes]
+  }
+
+  /// Whether a slot's request is on a control file.
+  func isOfControl(_ slot: Slot) -> Bool {
+    ControlDirectory.owns(header(slot).load(UInt64.self, at: 16))
   }
 
   /// How many bytes a READ or WRITE moves; 0 for anything else.

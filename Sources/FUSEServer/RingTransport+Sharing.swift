@@ -29,8 +29,13 @@ extension RingTransport {
     if entries.workerCount < 2 { return count }
     let now = monotonicNanoseconds()
     var own = 0
-    for place in 0..<count where entries.home(arrived[place]) == worker.index { own += 1 }
-    if own > 0 { ownWork.beat(worker.index, at: now) }
+    var isAtWork = false
+    for place in 0..<count where entries.home(arrived[place]) == worker.index {
+      own += 1
+      // Who follows the trace keeps no worker from helping.
+      if !entries.isOfControl(arrived[place]) { isAtWork = true }
+    }
+    if isAtWork { ownWork.beat(worker.index, at: now) }
     if own == count {
       sharing.loneGuests = 0
       return lend(count: count, of: worker, now: now)

@@ -145,7 +145,7 @@ import Ring
   func servePassed(_ slot: Slot, for worker: Worker) {
     if worker.hasEnded { return }
     attention.noteWork()
-    if entries.home(slot) == worker.index {
+    if entries.home(slot) == worker.index && !entries.isOfControl(slot) {
       ownWork.beat(worker.index, at: monotonicNanoseconds())
     }
     serve(slot, for: worker)

@@ -97,7 +97,13 @@ extension Server {
     }
   }
 
-  /// FUSE_POLL: a stream is ready when there are events, everything else always.
+  /// FUSE_POLL: a stream is ready when there are events.
+  ///
+  /// For any other file the answer is ENOSYS, after which the kernel asks no more, for no file of the mount, and takes
+  /// all for ready: io_uring polls a file before each read and write, and one request more for each would halve its
+  /// speed. Only while somebody polls a stream, others are told that they are ready, at that price.
+  ///
+  /// Kernel: `fuse_file_poll()`, fs/fuse/file.c, and `io_file_supports_nowait()`, io_uring/rw.c, v6.18.
   func poll(
     _ inode: UInt64, file handle: UInt64, waiter: TraceStreams.PollHandle?,
     _ request: LibfuseRequest
@@ -105,6 +111,7 @@ extension Server {
     if ControlDirectory.owns(inode) && handle != 0 {
       return request.reply(events: streams.poll(handle, handle: waiter))
     }
+    if !streams.arePolled { return request.reply(.notImplemented) }
     request.reply(events: UInt32(POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM))
   }
 

@@ -49,6 +49,11 @@ public struct ServerConfiguration: Sendable {
   public var seed: UInt64
   /// What pass-through requests keep to, or nil for the device's own limits.
   public var passThroughLimits: QueueLimits?
+  /// Whether clients' buffers are looked at again before direct writes are answered, and for how many milliseconds longer
+  /// such writes are kept in flight.
+  public var watchesBuffers = false
+  /// See `watchesBuffers`.
+  public var holdMilliseconds = 0
   /// Makes a line of an event, for who reads `trace` as it is.
   public var traceLine: @Sendable (TraceRecord, inout [UInt8]) -> Void = { _, _ in }
   /// Where a line for the record goes.
@@ -134,6 +139,10 @@ public final class Server: @unchecked Sendable {
   let traces: TraceSet
   /// Who reads them.
   private(set) var streams: TraceStreams!
+  /// What programs do with buffers that are being written.
+  let bufferWatch = BufferWatch()
+  /// Where writes wait that are kept in flight on purpose.
+  let holdQueue = HoldQueue()
   /// Requests of libfuse's that were noted there.
   let unanswered = UnansweredRequests()
   /// What went wrong with the accounting, if anything did.
@@ -197,6 +206,8 @@ public final class Server: @unchecked Sendable {
     changes = ChangeGate(laneCount: configuration.workerCount)
     let bell = workerBell
     openFiles = OpenFiles { bell.wake($0) }
+    bufferWatch.set(
+      isOn: configuration.watchesBuffers, holdMilliseconds: configuration.holdMilliseconds)
     streams = TraceStreams(
       server: self, counters: counters.blocks[configuration.workerCount])
     control = ControlDirectory(

@@ -76,6 +76,7 @@ import Volumes
     let cursor: TraceCursor
     var waiting: [WaitingRead] = []
     var pollHandle: PollHandle?
+    var isPolled = false
     /// Lines that did not fit into the last answer.
     var left: [UInt8] = []
     var isNew = true
@@ -159,12 +160,16 @@ import Volumes
   func poll(_ number: UInt64, handle: PollHandle?) -> UInt32 {
     let isReady = state.withLock { state -> Bool in
       guard let reader = state.readers[number] else { return true }
+      reader.isPolled = true
       if let handle { reader.pollHandle = handle }
       return reader.hasNews || state.isClosed
     }
     if !isReady && handle != nil { wanted.signal() }
     return isReady ? UInt32(POLLIN | POLLRDNORM) : 0
   }
+
+  /// Whether somebody polls a stream.
+  var arePolled: Bool { state.withLock { $0.readers.values.contains { $0.isPolled } } }
 
   /// The mount ends, and with it every stream.
   func close() {

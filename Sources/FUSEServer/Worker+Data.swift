@@ -252,7 +252,8 @@ extension Worker {
   // MARK: Answering
 
   /// Answers a READ or WRITE and frees its slot.
-  private func answer(_ slot: Slot, error: Errno?) {
+  func answer(_ slot: Slot, error: Errno?) {
+    if watch.isOn && keepsForWatch(slot, error: error) { return }
     let state = slots[slot]
     let request = state.data
     counters.add(.requestsInflight, -1)

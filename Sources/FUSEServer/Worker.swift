@@ -29,6 +29,8 @@ import Volumes
   let transport: any Transport
   /// Where the steps of requests are noted while somebody reads.
   let trace: TraceRing
+  /// Whether clients' buffers are looked at again.
+  let watch: BufferWatch
   /// Whether requests come that a freeze had held.
   var isThawing = false
   // The server's, kept here too: what stands in the worker itself is reached without counting references.
@@ -62,6 +64,7 @@ import Volumes
     volume = server.volume
     shape = server.shape
     trace = server.traces.rings[index]
+    watch = server.bufferWatch
     traits = volume.traits
     zeroing =
       traits.asksDeviceForHoles

@@ -177,12 +177,15 @@ public struct LabReport: Sendable {
 
 /// All labs, in the order in which they are best read.
 public enum Labs {
-  /// The labs; `where-are-my-pins` needs a mount, and is told by whoever can make one.
+  /// The labs; those of `needMount` are told by whoever can make one.
   public static let all: [Lab] = [
     .whereAreMyPins, .forkRace, .fuseMissingPin, .zeroPage, .leakHunt, .faultInTheMiddle,
     .samePageMerge, .misaligned, .pinnedWriteback, .longterm, .lateMisalignment, .trimmedFolio,
-    .stableBounce, .pageMigration,
+    .stableBounce, .pageMigration, .unstableBuffer,
   ]
+
+  /// Labs that need a mount.
+  public static let needMount: Set<String> = ["where-are-my-pins", "unstable-buffer"]
 
   /// The lab of a name, or nil.
   public static func lab(named name: String) -> Lab? { all.first { $0.name == name } }

@@ -59,6 +59,7 @@ extension Lab {
     let process = try movableProcess(rig)
     let read = try rig.start(.read, process, at: memory.base, count: pageSize, cleanup)
     let stuck = memory.takeMovableFramesOffline()
+    let isReads = stuck.allSatisfy { read.pages.contains($0) }
     rig.finish(read)
     let wrong = try rig.wrongBytes(process, at: memory.base, count: pageSize)
     let column = cleanup.rawValue
@@ -68,7 +69,15 @@ extension Lab {
     story.observe(
       "the read's data", column, expected: rightOrWrong(cleanup == .none ? pageSize : 0),
       happened: rightOrWrong(wrong))
+    // As Android's page_pinner has it: what was detected in the way, then who released it.
+    story.observe(
+      "detected in the way", column, expected: cleanup == .none ? "nothing" : "the read's page",
+      happened: stuck.isEmpty ? "nothing" : isReads ? "the read's page" : "another page")
     if stuck.isEmpty { return }
+    let isFree = stuck.allSatisfy { memory.extraReferences(of: $0) == 0 }
+    story.observe(
+      "then released by", column, expected: "the read's end",
+      happened: isFree ? "the read's end" : "nobody")
     story.observe(
       "unplugging after it", column, expected: "done",
       happened: memory.takeMovableFramesOffline().isEmpty ? "done" : "refused")

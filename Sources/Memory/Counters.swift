@@ -14,7 +14,7 @@ public enum Counter: Int, CaseIterable, Sendable {
   case passthroughRequests, passthroughMappedBytes, passthroughCopiedBytes
   case fixedBufferPages
   case eraRefusals, eraBouncedBytes
-  case traceDropped
+  case traceDropped, unstableBuffers, buffersWatched, buffersNotWatched
 
   /// The name users meet in `stats`.
   public var name: String {
@@ -52,6 +52,9 @@ public enum Counter: Int, CaseIterable, Sendable {
     case .eraRefusals: "era_refusals"
     case .eraBouncedBytes: "era_bounced_bytes"
     case .traceDropped: "trace_dropped"
+    case .unstableBuffers: "unstable_buffers"
+    case .buffersWatched: "buffers_watched"
+    case .buffersNotWatched: "buffers_not_watched"
     case .passthroughMappedBytes: "passthrough_mapped_bytes"
     case .passthroughCopiedBytes: "passthrough_copied_bytes"
     }

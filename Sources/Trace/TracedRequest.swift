@@ -86,6 +86,7 @@ public struct TracedRequest: Sendable {
   public var bioCount = 0
 
   var waitingSince = 0
+  var isLive = false
 
   /// Bios that are kept of one request.
   public static var bioLimit: Int { 512 }
@@ -107,45 +108,68 @@ public struct TracedRequest: Sendable {
 }
 
 /// Requests under way, put together event after event.
+///
+/// A table addressed by the request's number, whose places are used again and again: a trace can bring a million events
+/// a second. The numbers of requests that are under way together are close to each other, so that two of them hardly
+/// ever meet in a place; then the older one is lost.
 public struct RequestAssembler: Sendable {
   /// As many are kept; a trace that has lost answers would else keep requests for ever.
   public static var limit: Int { 8192 }
 
-  private var live: [UInt64: TracedRequest] = [:]
+  private var places: [TracedRequest]
 
   /// Starts with nothing.
-  public init() { live.reserveCapacity(Self.limit) }
+  public init() {
+    places = Array(
+      repeating: TracedRequest(TraceRecord(.arrive, at: 0)), count: Self.limit)
+  }
 
-  /// Requests under way.
-  public var liveCount: Int { live.count }
+  /// FUSE counts its requests in steps of two.
+  private func place(of request: UInt64) -> Int {
+    Int(truncatingIfNeeded: request >> 1) & (Self.limit - 1)
+  }
 
   /// A request under way.
-  public subscript(request: UInt64) -> TracedRequest? { live[request] }
+  public subscript(request: UInt64) -> TracedRequest? {
+    let place = place(of: request)
+    return places[place].isLive && places[place].request == request ? places[place] : nil
+  }
 
   /// Takes an event in.
   /// - Returns: the request, if this was its answer.
   public mutating func add(_ record: TraceRecord) -> TracedRequest? {
-    switch record.step {
-    case .start, .lost, .flush, .freeze: return nil
-    case .arrive:
-      if live.count >= Self.limit { live.removeAll(keepingCapacity: true) }
-      live[record.request] = TracedRequest(record)
-      return nil
-    case .reply:
-      guard var request = live.removeValue(forKey: record.request) else { return nil }
-      request.replyNanoseconds = record.timeNanoseconds
-      request.latencyNanoseconds = record.latencyNanoseconds
-      request.error = record.error
-      request.doneBytes = record.length
-      return request
-    default:
-      live[record.request]?.add(record)
+    if !record.step.isOfRequest { return nil }
+    let place = place(of: record.request)
+    if record.step == .arrive {
+      places[place].restart(record)
       return nil
     }
+    if !places[place].isLive || places[place].request != record.request { return nil }
+    if record.step != .reply {
+      places[place].add(record)
+      return nil
+    }
+    places[place].isLive = false
+    var request = places[place]
+    request.replyNanoseconds = record.timeNanoseconds
+    request.latencyNanoseconds = record.latencyNanoseconds
+    request.error = record.error
+    request.doneBytes = record.length
+    return request
   }
 }
 
 extension TracedRequest {
+  /// Begins anew, with the room that the last one had for its bios.
+  mutating func restart(_ record: TraceRecord) {
+    var room = bios
+    bios = []
+    room.removeAll(keepingCapacity: true)
+    self = TracedRequest(record)
+    bios = room
+    isLive = true
+  }
+
   /// Takes in an event between arrival and answer.
   mutating func add(_ record: TraceRecord) {
     let now = record.timeNanoseconds

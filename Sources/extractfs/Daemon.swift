@@ -133,6 +133,8 @@ struct Daemon {
       ("zeroing", options.zeroing ? "on" : "off"),
       ("control", options.control.rawValue),
     ]
+    configuration.watchesBuffers = options.watchesBuffers
+    configuration.holdMilliseconds = options.holdMilliseconds
     configuration.passThroughLimits = options.passThroughLimits(of: device.limits)
     configuration.backgroundLimit = sizes.backgroundLimit
     configuration.spareSlotsPerWorker = sizes.spareSlots

@@ -90,7 +90,7 @@ struct LabRun: ParsableCommand {
   func run() throws {
     let setup = try setup()
     let reports = try chosen().map { lab in
-      lab.name == "where-are-my-pins" ? MountLab(lab, setup).run() : lab.run(setup)
+      Labs.needMount.contains(lab.name) ? MountLab(lab, setup).run() : lab.run(setup)
     }
     if json {
       emitJSON(["seed": "\(seed)", "labs": reports.map(\.document)])

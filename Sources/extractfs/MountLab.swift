@@ -1,4 +1,4 @@
-// The lab that needs a mount: one direct transfer, and what client, sim and backing hold for it.
+// The labs that need a mount: one direct transfer, and what client, sim and backing hold for it; and buffers that change.
 
 import CSystem
 import Foundation
@@ -23,10 +23,7 @@ struct MountLab {
       story.give(up: obstacle)
       return LabReport(lab: lab, setup: setup, story: story)
     }
-    story.say("One direct write and one direct read of 1 MiB through a mount of its own.")
-    story.say("client: fuse.ko on this program's buffer. sim: the model on the request's buffer.")
-    story.say(
-      "backing: the kernel on the daemon's buffer. The kernel's counters are of the whole machine.")
+    introduce(&story)
     // Nobody is to leave between mount and unmount; it takes less than a second.
     let interrupt = signal(SIGINT, SIG_IGN)
     let termination = signal(SIGTERM, SIG_IGN)
@@ -49,6 +46,24 @@ struct MountLab {
       }
     }
     return LabReport(lab: lab, setup: setup, story: story)
+  }
+
+  private var isAboutBuffers: Bool { lab.name == "unstable-buffer" }
+
+  private func introduce(_ story: inout LabStory) {
+    if isAboutBuffers {
+      story.say(
+        "\(UnstableBufferLab.writeCount) direct writes of 64 KiB from one buffer, through a mount that watches buffers and"
+      )
+      story.say(
+        "keeps each write in flight for a tenth of a second; another thread changes 4 bytes, or not."
+      )
+      return
+    }
+    story.say("One direct write and one direct read of 1 MiB through a mount of its own.")
+    story.say("client: fuse.ko on this program's buffer. sim: the model on the request's buffer.")
+    story.say(
+      "backing: the kernel on the daemon's buffer. The kernel's counters are of the whole machine.")
   }
 
   private struct Trouble: Error {
@@ -85,10 +100,15 @@ struct MountLab {
     try command(["mkimage", "--size", "16M", "--", "\(directory)/image"])
     var options = "cleanup=\(cleanup)"
     if let era = setup.era { options += ",era=\(era.rawValue)" }
+    if isAboutBuffers { options += ",watch=buffers,hold=100" }
     try command(["mount", "\(directory)/image", mountpoint, "-o", options])
     var isMounted = true
     defer { if isMounted { unmount(mountpoint) } }
-    try transfer(mountpoint, cleanup, &story)
+    if isAboutBuffers {
+      try UnstableBufferLab.observe(mountpoint, cleanup, &story)
+    } else {
+      try transfer(mountpoint, cleanup, &story)
+    }
     try command(["umount", mountpoint])
     isMounted = false
   }

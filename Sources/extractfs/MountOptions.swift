@@ -65,6 +65,10 @@ struct MountOptions {
   var virtBoundaryBytes = 0
   var seed: UInt64 = 1
   var isReadOnly = false
+  /// Whether clients' buffers are looked at again before direct writes are answered, and for how many milliseconds longer
+  /// these are kept in flight.
+  var watchesBuffers = false
+  var holdMilliseconds = 0
   var control = ControlDirectory.Visibility.hidden
   var log = LogOptions()
   /// Options for libfuse, as it reads them.
@@ -126,13 +130,13 @@ struct MountOptions {
   private static let known: Set<String> = [
     "iter", "cleanup", "era", "segs", "misalign", "volume", "backend", "direct", "transport",
     "workers", "queue_depth", "max_io", "spin", "block_size", "zeroing", "seed", "control",
-    "max_segments", "max_segment_size", "virt_boundary", "alignment", "stable", "log",
-    "log_level", "log_format",
+    "max_segments", "max_segment_size", "virt_boundary", "alignment", "stable", "watch", "hold",
+    "log", "log_level", "log_format",
   ]
 
   private mutating func apply(name: String, value: String) throws(OptionError) {
     switch name {
-    case "iter", "cleanup", "era", "segs", "misalign", "alignment", "stable":
+    case "iter", "cleanup", "era", "segs", "misalign", "alignment", "stable", "watch", "hold":
       try applyShape(name, value)
     case "volume":
       let all = VolumeKind.allCases.map(\.rawValue)
@@ -194,6 +198,8 @@ struct MountOptions {
       case "era": shape.era = try ShapeOption.era(value)
       case "alignment": shape.alignment = try ShapeOption.alignment(value)
       case "stable": shape.needsStablePages = try ShapeOption.stable(value)
+      case "watch": watchesBuffers = try ShapeOption.watch(value)
+      case "hold": holdMilliseconds = try ShapeOption.hold(value)
       default: break
       }
     } catch {
@@ -236,6 +242,9 @@ struct MountOptions {
       alignment=accept|kernel   kernel: EINVAL where the era's kernel refuses
       stable=off|on          pages must not change in flight: 7.3 then copies
       segs=N misalign=BYTES  cut each buffer, shift it (1, 0)
+      watch=off|buffers hold=MS   look whether a program changes its buffer
+                             while a direct write from it is under way; keep
+                             such writes in flight so much longer (0)
       volume=auto|raw|scatter   raw: the image is one file, DIR/disk
                              scatter: a tree with names in memory and data in
                              scattered extents of a new image; gone at unmount

@@ -50,7 +50,7 @@ final class TraceSource {
     }
   }
 
-  /// Waits for events.
+  /// What a look has brought.
   enum Arrival { case records, nothing, ended }
 
   /// Takes what has come.
@@ -58,10 +58,12 @@ final class TraceSource {
   ///   - milliseconds: how long to wait for the first.
   ///   - body: called for each event.
   func take(waiting milliseconds: Int32, _ body: (TraceRecord) -> Void) throws -> Arrival {
-    var wait = pollfd(fd: stream, events: Int16(POLLIN), revents: 0)
-    let ready = unsafe poll(&wait, 1, milliseconds)
-    if ready == 0 || (ready < 0 && errno == EINTR) { return .nothing }
+    // A read that waits, ended by a timer; not poll(2), which would make io_uring's every request cost another.
+    Alarm.set(milliseconds: max(milliseconds, 1))
     let count = fill()
+    let error = errno
+    Alarm.clear()
+    errno = error
     if count < 0 {
       if [EINTR, EAGAIN].contains(errno) { return .nothing }
       if [ENOTCONN, ECONNABORTED, EBADF].contains(errno) { return .ended }
@@ -104,6 +106,29 @@ final class TraceSource {
       TraceBytes.forEach(in: pending[...], body)
       pending = Array(pending.suffix(pending.count % TraceRecord.byteCount))
     }
+  }
+}
+
+/// A timer that ends a system call which waits.
+private enum Alarm {
+  private static let isHandled: Bool = {
+    var action = sigaction()
+    unsafe action.__sigaction_handler.sa_handler = { _ in }
+    return unsafe sigaction(SIGALRM, &action, nil) == 0
+  }()
+
+  /// Rings again and again from then on: the first ring may come before the call waits.
+  static func set(milliseconds: Int32) {
+    precondition(isHandled, "a signal could not be caught")
+    let time = timeval(
+      tv_sec: Int(milliseconds / 1000), tv_usec: Int(milliseconds % 1000) * 1000)
+    var timer = itimerval(it_interval: timeval(tv_sec: 0, tv_usec: 20_000), it_value: time)
+    unsafe setitimer(Int32(ITIMER_REAL.rawValue), &timer, nil)
+  }
+
+  static func clear() {
+    var timer = itimerval()
+    unsafe setitimer(Int32(ITIMER_REAL.rawValue), &timer, nil)
   }
 }
 

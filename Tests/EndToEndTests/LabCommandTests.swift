@@ -7,11 +7,11 @@ import Testing
 extension EndToEnd {
   @Suite("The lab command")
   struct LabCommandTests {
-    @Test("lists fourteen labs, and has a page for each")
+    @Test("lists fifteen labs, and has a page for each")
     func lists() throws {
       let list = try run([try extractfs(), "lab", "list"]).checked()
       let names = list.output.split(separator: "\n").compactMap { $0.split(separator: " ").first }
-      #expect(names.count == 14)
+      #expect(names.count == 15)
       for name in names {
         let page = try run([try extractfs(), "lab", "show", String(name)]).checked()
         #expect(page.output.contains("What to look for:"))
@@ -22,7 +22,7 @@ extension EndToEnd {
     func runsAll() throws {
       let all = try run([try extractfs(), "lab", "run", "--all"], limitSeconds: 30).checked()
       let verdicts = all.output.split(separator: "\n")
-      #expect(verdicts.count == 14)
+      #expect(verdicts.count == 15)
       #expect(verdicts.allSatisfy { $0.contains(": as documented (") }, "\(all)")
     }
 

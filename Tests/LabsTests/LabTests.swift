@@ -8,7 +8,7 @@ import Testing
 @Suite("A lab")
 struct LabTests {
   /// The labs that need no mount.
-  static let names = Labs.all.map(\.name).filter { $0 != "where-are-my-pins" }
+  static let names = Labs.all.map(\.name).filter { !Labs.needMount.contains($0) }
 
   /// Those that set eras beside one another, not cleanups.
   static let eraLabs: Set<String> = ["late-misalignment", "trimmed-folio", "stable-bounce"]
@@ -22,6 +22,7 @@ struct LabTests {
         "where-are-my-pins", "fork-race", "fuse-missing-pin", "zero-page", "leak-hunt",
         "fault-in-the-middle", "same-page-merge", "misaligned", "pinned-writeback", "longterm",
         "late-misalignment", "trimmed-folio", "stable-bounce", "page-migration",
+        "unstable-buffer",
       ])
     #expect(Labs.lab(named: "no-such-lab") == nil)
     for lab in Labs.all {

@@ -132,6 +132,7 @@ extension Bio {
   /// Pages beyond the bytes wanted are released.
   ///
   /// Kernel: `iov_iter_extract_bvecs()` and `get_contig_folio_len()`, lib/iov_iter.c, v7.3.
+  @inline(never)
   private mutating func addFolioParts(
     _ byteCount: Int, from offset: Int, _ context: MemoryContext
   ) {

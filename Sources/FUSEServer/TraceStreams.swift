@@ -9,9 +9,9 @@ import Volumes
 
 /// All open streams of a mount.
 ///
-/// A read waits here until there are events; meanwhile the thread looks for them again and again, a few hundred times
-/// a second, so that workers need not tell anybody, and so that what it finds is worth an answer. While nobody waits
-/// it sleeps.
+/// A read waits here until there are events; meanwhile the thread looks for them again and again, a hundred times a
+/// second, so that workers need not tell anybody, and so that what it finds is worth an answer: on a busy machine each
+/// look costs a worker its CPU, and its cache. While nobody waits it sleeps.
 @safe final class TraceStreams: @unchecked Sendable {
   // Guard of the unchecked Sendable: everything mutable is in `state`.
   private let set: TraceSet
@@ -23,13 +23,16 @@ import Volumes
   private let counters: CounterBlock
   private let state = Guarded(State())
   private let wanted = DispatchSemaphore(value: 0)
+  /// Whether an answer had no room for all. The thread's own.
+  private var wasFull = false
 
   /// Streams that may be open at once, reads of each that may wait, and interrupts that came before their reads.
   private static let readerLimit = 16
   private static let waitingLimit = 4
   private static let earlyLimit = 32
-  /// Between two looks, in nanoseconds.
-  private static let pauseNanoseconds = 2_000_000
+  /// Between two looks, in nanoseconds: as a rule, and where the last answer had no room for all.
+  private static let pauseNanoseconds = 8_000_000
+  private static let shortPauseNanoseconds = 500_000
   /// Bytes of text that one event makes at most.
   private static let longestLine = 320
 
@@ -183,10 +186,14 @@ import Volumes
     var scratch = [UInt64](repeating: 0, count: 1 << 17)
     while true {
       wanted.wait()
-      while serve(&scratch) {
-        var pause = timespec(tv_sec: 0, tv_nsec: Self.pauseNanoseconds)
+      // Also before the first look: who reads on and on would else be answered event by event.
+      repeat {
+        var pause = timespec(
+          tv_sec: 0, tv_nsec: wasFull ? Self.shortPauseNanoseconds : Self.pauseNanoseconds)
         unsafe nanosleep(&pause, nil)
-      }
+        while wanted.wait(timeout: .now()) == .success {}
+        wasFull = false
+      } while serve(&scratch)
     }
   }
 
@@ -270,7 +277,7 @@ import Volumes
       put(startRecord(), &scratch)
       limit -= 1
     }
-    reader.cursor.read(limit: limit) { put($0, &scratch) }
+    if reader.cursor.read(limit: limit, { put($0, &scratch) }) == limit { wasFull = true }
     return place * 8
   }
 
@@ -294,6 +301,7 @@ import Volumes
       }
     }
     let count = min(text.count, room)
+    if count > room / 2 { wasFull = true }
     unsafe scratch.withUnsafeMutableBytes { bytes in
       unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[..<count]).copyBytes(
         from: text[..<count])

@@ -24,7 +24,7 @@ final class TraceSource {
   /// - Throws: the error that ends the command, after a line that says why.
   init(_ mount: MountedControl) throws {
     let path = mount.mountpoint.appending(".extractfs/trace_raw")
-    stream = path.open(O_RDONLY | EXTRACTFS_O_DIRECT)
+    stream = path.open(O_RDONLY | EXTRACTFS_O_DIRECT | O_NONBLOCK)
     if stream < 0 {
       switch errno {
       case EACCES, EPERM:
@@ -58,14 +58,17 @@ final class TraceSource {
   ///   - milliseconds: how long to wait for the first.
   ///   - body: called for each event.
   func take(waiting milliseconds: Int32, _ body: (TraceRecord) -> Void) throws -> Arrival {
-    // A read that waits, ended by a timer; not poll(2), which would make io_uring's every request cost another.
-    Alarm.set(milliseconds: max(milliseconds, 1))
-    let count = fill()
-    let error = errno
-    Alarm.clear()
-    errno = error
+    let deadline = Deadline(seconds: Double(max(milliseconds, 0)) / 1000)
+    var count = fill()
+    while count < 0 && errno == EAGAIN {
+      if Interruption.hasCome || deadline.remainingMilliseconds == 0 { return .nothing }
+      // The daemon itself waits a little before it says that there is nothing.
+      var pause = timespec(tv_sec: 0, tv_nsec: 2_000_000)
+      unsafe nanosleep(&pause, nil)
+      count = fill()
+    }
     if count < 0 {
-      if [EINTR, EAGAIN].contains(errno) { return .nothing }
+      if errno == EINTR { return .nothing }
       if [ENOTCONN, ECONNABORTED, EBADF].contains(errno) { return .ended }
       throw failure("trace: \(describe(errno))")
     }
@@ -106,29 +109,6 @@ final class TraceSource {
       TraceBytes.forEach(in: pending[...], body)
       pending = Array(pending.suffix(pending.count % TraceRecord.byteCount))
     }
-  }
-}
-
-/// A timer that ends a system call which waits.
-private enum Alarm {
-  private static let isHandled: Bool = {
-    var action = sigaction()
-    unsafe action.__sigaction_handler.sa_handler = { _ in }
-    return unsafe sigaction(SIGALRM, &action, nil) == 0
-  }()
-
-  /// Rings again and again from then on: the first ring may come before the call waits.
-  static func set(milliseconds: Int32) {
-    precondition(isHandled, "a signal could not be caught")
-    let time = timeval(
-      tv_sec: Int(milliseconds / 1000), tv_usec: Int(milliseconds % 1000) * 1000)
-    var timer = itimerval(it_interval: timeval(tv_sec: 0, tv_usec: 20_000), it_value: time)
-    unsafe setitimer(Int32(ITIMER_REAL.rawValue), &timer, nil)
-  }
-
-  static func clear() {
-    var timer = itimerval()
-    unsafe setitimer(Int32(ITIMER_REAL.rawValue), &timer, nil)
   }
 }
 

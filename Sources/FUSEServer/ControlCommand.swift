@@ -96,8 +96,8 @@ enum ControlCommand {
         case "hold": change.holdMilliseconds = try ShapeOption.hold(parts[1])
         default:
           throw ShapeOptionError(
-            message: "unknown key \(parts[0]); set knows iter, cleanup, era, alignment, stable, bug, "
-              + "watch, hold")
+            message: "unknown key \(parts[0]); set knows iter, cleanup, era, alignment, stable, "
+              + "bug, watch, hold")
         }
       } catch {
         throw .invalid(error.message)

@@ -156,9 +156,11 @@ public final class ControlDirectory: Sendable {
       size: node.text.count, time: node.time)
   }
 
-  /// The names of its files, from a cookie on.
+  /// The names of its files, from a cookie on. Streams are found by name only: who copies or searches the directory
+  /// would wait in one for ever.
   public func list(from cookie: UInt64, _ body: (DirectoryEntry) -> Bool) {
-    for (index, file) in files.enumerated().dropFirst(Int(min(cookie, 1 << 20))) {
+    for (index, file) in files.enumerated().dropFirst(Int(min(cookie, 1 << 20)))
+    where file.stream == nil {
       let entry = DirectoryEntry(
         name: FileName(file.name), inode: Self.inode + UInt64(index) + 1, type: .regular,
         cookie: UInt64(index) + 1)

@@ -40,6 +40,11 @@ extension EndToEnd {
         for name in ["stats", "stats.json", "metrics", "pins", "control", "config", "help"] {
           #expect(files.contains(name))
         }
+        // Who reads a stream waits: nobody who copies the directory is to come upon one.
+        for name in ["trace", "trace_raw"] {
+          #expect(!files.contains(name))
+          #expect(FileManager.default.fileExists(atPath: mount.controlFile(name)))
+        }
       }
     }
 

@@ -46,8 +46,12 @@ public final class RequestBuffers: @unchecked Sendable {
 
   /// The extents of a slot's next request, to be filled in place before it is started.
   public subscript(extents slot: Slot) -> ExtentList {
-    @inline(__always) _read { yield extentLists[slot.number] }
-    @inline(__always) _modify { yield &extentLists[slot.number] }
+    @inline(__always) unsafeAddress {
+      unsafe UnsafePointer(extentLists.pointer(to: slot.number))
+    }
+    @inline(__always) unsafeMutableAddress {
+      unsafe extentLists.pointer(to: slot.number)
+    }
   }
 
   /// The first page of a slot's buffer.

@@ -84,7 +84,7 @@ final class RequestTable: Sendable {
 
   /// The state of a slot, where it lies.
   @inline(__always) subscript(slot: Slot) -> RequestState {
-    _read { yield states[slot.number] }
-    _modify { yield &states[slot.number] }
+    unsafeAddress { unsafe UnsafePointer(states.pointer(to: slot.number)) }
+    unsafeMutableAddress { unsafe states.pointer(to: slot.number) }
   }
 }

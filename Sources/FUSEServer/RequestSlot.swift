@@ -60,7 +60,7 @@ final class SlotTable: Sendable {
 
   /// A slot's request, where it lies.
   subscript(slot: Slot) -> RequestSlot {
-    @inline(__always) _read { yield slots[slot.number] }
-    @inline(__always) _modify { yield &slots[slot.number] }
+    @inline(__always) unsafeAddress { unsafe UnsafePointer(slots.pointer(to: slot.number)) }
+    @inline(__always) unsafeMutableAddress { unsafe slots.pointer(to: slot.number) }
   }
 }

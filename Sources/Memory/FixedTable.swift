@@ -26,6 +26,16 @@
     unsafe base.deallocate()
   }
 
+  /// Where the element of a place lies, for as long as the table lives.
+  ///
+  /// For tables within tables: what hands the element on by a coroutine (`_read`) is miscompiled by Swift 6.3 without
+  /// optimisation, which frees the coroutine's frame before a field of what it yields is read.
+  @unsafe @inlinable @inline(__always)
+  public func pointer(to index: Int) -> UnsafeMutablePointer<Element> {
+    precondition(index >= 0 && index < count, "a place outside the table")
+    return unsafe base + index
+  }
+
   /// The element of a place.
   @inlinable public subscript(index: Int) -> Element {
     @inline(__always) unsafeAddress {

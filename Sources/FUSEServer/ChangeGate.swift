@@ -13,7 +13,15 @@ import Synchronization
 final class ChangeGate: Sendable {
   private let lanes: FixedTable<PaddedNumber>
   private let closed = Atomic<Bool>(false)
-  private let whenEmpty = Guarded<(@Sendable (_ isClosed: Bool) -> Void)?>(nil)
+  private let whenEmpty = Guarded<Waiting?>(nil)
+
+  /// Who waits for the gate to be empty.
+  ///
+  /// A structure, since Swift 6.3 wraps a bare function once more each time that a lock hands it out and takes it back:
+  /// after some ten thousand looks at it, letting it go overflowed the stack.
+  private struct Waiting: Sendable {
+    let tell: @Sendable (_ isClosed: Bool) -> Void
+  }
 
   /// Makes an open gate.
   /// - Parameter laneCount: threads that bring changes.
@@ -43,8 +51,8 @@ final class ChangeGate: Sendable {
   func close(whenEmpty action: @escaping @Sendable (_ isClosed: Bool) -> Void) {
     let earlier = whenEmpty.withLock { waiting in
       let earlier = waiting
-      waiting = { isClosed in
-        earlier?(isClosed)
+      waiting = Waiting { isClosed in
+        earlier?.tell(isClosed)
         action(isClosed)
       }
       return earlier != nil
@@ -57,11 +65,11 @@ final class ChangeGate: Sendable {
   /// Opens the gate; who waits for it to be empty waits no longer.
   func open() {
     closed.store(false, ordering: .sequentiallyConsistent)
-    let action = whenEmpty.withLock { waiting -> (@Sendable (Bool) -> Void)? in
+    let told = whenEmpty.withLock { waiting -> Waiting? in
       defer { waiting = nil }
       return waiting
     }
-    action?(false)
+    told?.tell(false)
   }
 
   /// If nothing is under way in a closed gate, tells who waits for that.
@@ -69,13 +77,13 @@ final class ChangeGate: Sendable {
   /// The counts are read under the lock: who waits now has closed the gate before, so every change that is in was
   /// counted before, and is seen. A lane's count can only fall by then, but for changes that look and leave again.
   private func noteLeft() {
-    let action = whenEmpty.withLock { waiting -> (@Sendable (Bool) -> Void)? in
+    let told = whenEmpty.withLock { waiting -> Waiting? in
       if waiting == nil || !closed.load(ordering: .sequentiallyConsistent) { return nil }
       for index in 0..<lanes.count
       where lanes[index].value.load(ordering: .sequentiallyConsistent) != 0 { return nil }
       defer { waiting = nil }
       return waiting
     }
-    action?(true)
+    told?.tell(true)
   }
 }

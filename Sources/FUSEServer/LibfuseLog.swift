@@ -8,12 +8,17 @@ import Synchronization
 /// Collects libfuse's messages; what it says of each request in debug mode goes to the log.
 enum LibfuseLog {
   private static let lines = Guarded<[String]>([])
-  private static let sink = Guarded<@Sendable (String) -> Void>({ _ in })
+  private static let sink = Guarded(Sink { _ in })
+
+  /// Where lines go. A structure, for the reason that `ChangeGate` gives.
+  private struct Sink: Sendable {
+    let take: @Sendable (String) -> Void
+  }
 
   /// Takes libfuse's messages over.
   /// - Parameter debug: takes a line for each request.
   static func install(debug: @escaping @Sendable (String) -> Void) {
-    sink.withLock { $0 = debug }
+    sink.withLock { $0 = Sink(take: debug) }
     unsafe fuse_set_log_func { level, format, arguments in
       guard let format = unsafe format, let arguments = unsafe arguments else { return }
       let text = unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 1024) { buffer in
@@ -34,7 +39,7 @@ enum LibfuseLog {
   /// Writes a line of our own among libfuse's, for `-d`.
   static func debug(_ text: String) {
     let sink = sink.withLock { $0 }
-    sink(text.trimmingSuffix(while: \.isWhitespace))
+    sink.take(text.trimmingSuffix(while: \.isWhitespace))
   }
 
   /// The newest message, or nil.

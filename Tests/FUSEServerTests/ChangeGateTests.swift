@@ -58,6 +58,19 @@ struct ChangeGateTests {
     #expect(first.value == false)
   }
 
+  /// Each look once wrapped who waits once more, until letting go of it overflowed the stack.
+  @Test("tells who waits, however often somebody has knocked meanwhile")
+  func isKnockedAt() {
+    let gate = ChangeGate(laneCount: 2)
+    let told = Told()
+    #expect(gate.enter(lane: 0))
+    gate.close { told.tell($0) }
+    let entered = (0..<200_000).count { _ in gate.enter(lane: 1) }
+    #expect(entered == 0 && told.value == nil)
+    gate.leave(lane: 0)
+    #expect(told.value == true)
+  }
+
   @Test("lets no change run while it is closed, whatever the threads do")
   func holdsUnderLoad() {
     let gate = ChangeGate(laneCount: 2)

@@ -6,8 +6,9 @@ import Testing
 
 @Suite("A pipe")
 struct PipeTests {
-  private let machine = Machine(pages: 32, hasMemory: true)
+  // In this order they go: a pipe lets go of its pages at its end.
   private let pipe: PipeBuffer
+  private let machine = Machine(pages: 32, hasMemory: true)
 
   init() {
     pipe = PipeBuffer(capacity: 4, pages: machine.map.table)

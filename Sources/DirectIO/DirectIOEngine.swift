@@ -179,11 +179,11 @@ public final class DirectIOEngine {
   }
 
   private func enterGate(_ slot: Slot) {
+    if !table[slot].request.hasGate { return admit(slot) }
     let operation = table[slot].request.operation
     // A read shares the gate where blocks change hands: none that it reads from is given to another file meanwhile.
     let isExclusive = operation != .read && (operation.clears || needsGateAlone(slot))
     let waiter = WriteGate.Waiter(worker: worker, slot: slot, isExclusive: isExclusive)
-    if !table[slot].request.hasGate { return admit(slot) }
     table[slot].holdsGate = true
     table[slot].holdsGateExclusively = waiter.isExclusive
     table[slot].phase = .parked

@@ -51,7 +51,7 @@ final class BlockTrace {
     // The helper takes the instance away as soon as the pipe has no writer.
     close(lifeline)
     var status: Int32 = 0
-    while unsafe waitpid(helper, &status, 0) < 0 && errno == EINTR {}
+    _ = retryingInterrupted { unsafe waitpid(helper, &status, 0) }
   }
 
   /// Forgets what was recorded.

@@ -5,6 +5,7 @@
 
 import CSystem
 import Glibc
+import Memory
 
 /// A moment until when something is waited for.
 struct Deadline {
@@ -115,7 +116,7 @@ struct ChildProcess {
 
   private func reap() -> Int32 {
     var status: Int32 = 0
-    while unsafe waitpid(pid, &status, 0) < 0 && errno == EINTR {}
+    _ = retryingInterrupted { unsafe waitpid(pid, &status, 0) }
     let signal = status & 0x7f
     return signal == 0 ? (status >> 8) & 0xff : 128 + signal
   }

@@ -83,7 +83,7 @@ struct RecordCommand: ParsableCommand {
 
   private func wait(for child: pid_t) -> Int32 {
     var status: Int32 = 0
-    while unsafe waitpid(child, &status, 0) < 0 && errno == EINTR {}
+    _ = retryingInterrupted { unsafe waitpid(child, &status, 0) }
     return code(status)
   }
 
